@@ -1,0 +1,303 @@
+//! The fold against an oracle that applies the changes one by one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, Int32Array, RecordBatch};
+use arrow_schema::{DataType, Field};
+use proptest::prelude::*;
+
+use super::fold;
+use crate::{
+    ChangeBatch, Column, Commit, CommitRun, DeleteMode, Identity, MetadataColumns, Mode, Offset,
+    Op, TableName, TablePlan, TableSchema, TableWrite, Unchanged,
+};
+
+/// A row of the test table `(k, a, b)`; `a` and `b` play the parts of large values.
+type Row = (i32, i32, i32);
+
+#[derive(Debug, Clone)]
+enum Action {
+    Insert(i32, i32, i32),
+    /// `None`: the log does not repeat the value.
+    Update(i32, Option<i32>, Option<i32>),
+    Move(i32, i32, Option<i32>, Option<i32>),
+    Delete(i32),
+}
+
+fn table(identity: Identity) -> Arc<TableSchema> {
+    let column = |name: &str, number| Column {
+        field: Arc::new(Field::new(name, DataType::Int32, true)),
+        native_type: "int4".into(),
+        number,
+    };
+    let columns = vec![column("k", 1), column("a", 2), column("b", 3)];
+    let key = if identity == Identity::Key {
+        vec![0]
+    } else {
+        vec![]
+    };
+    Arc::new(TableSchema::new(
+        (1, TableName::new("public", "t")),
+        1,
+        columns,
+        key,
+        identity,
+    ))
+}
+
+fn plan(table: &Arc<TableSchema>) -> TablePlan {
+    TablePlan {
+        source: Arc::clone(table),
+        target: table.name.clone(),
+        mode: Mode::Merge,
+        delete: DeleteMode::Hard,
+        metadata: MetadataColumns::default(),
+    }
+}
+
+type Cells = (Op, [Option<i32>; 3], [bool; 2]);
+
+fn batch(table: &Arc<TableSchema>, cells: &[Cells]) -> ChangeBatch {
+    let column = |at: usize| -> Arc<dyn Array> {
+        Arc::new(
+            cells
+                .iter()
+                .map(|(_, values, _)| values[at])
+                .collect::<Int32Array>(),
+        )
+    };
+    let rows = RecordBatch::try_new(table.arrow(), vec![column(0), column(1), column(2)]).unwrap();
+    let mask = |at: usize| {
+        (
+            at + 1,
+            cells.iter().map(|(_, _, missing)| missing[at]).collect(),
+        )
+    };
+    ChangeBatch {
+        table: Arc::clone(table),
+        ops: cells.iter().map(|(op, _, _)| *op).collect(),
+        rows,
+        unchanged: Unchanged::new([mask(0), mask(1)]),
+        commits: vec![CommitRun {
+            commit: Commit {
+                position: Offset(1),
+                xid: 1,
+                committed_at: 0,
+            },
+            rows: cells.len(),
+        }],
+        ordinals: (0..u32::try_from(cells.len()).unwrap()).collect(),
+    }
+}
+
+fn log_of(action: &Action) -> Vec<Cells> {
+    let masked =
+        |k, a: Option<i32>, b: Option<i32>, op| (op, [Some(k), a, b], [a.is_none(), b.is_none()]);
+    let key_only = |k, op| (op, [Some(k), None, None], [false, false]);
+    match *action {
+        Action::Insert(k, a, b) => vec![masked(k, Some(a), Some(b), Op::Insert)],
+        Action::Update(k, a, b) => vec![masked(k, a, b, Op::Update)],
+        Action::Move(from, to, a, b) => {
+            vec![key_only(from, Op::MoveOut), masked(to, a, b, Op::MoveIn)]
+        }
+        Action::Delete(k) => vec![key_only(k, Op::Delete)],
+    }
+}
+
+/// Applies one action to the oracle if it is possible there; tells whether it was.
+fn apply(rows: &mut BTreeMap<i32, Row>, action: &Action) -> bool {
+    match *action {
+        Action::Insert(k, a, b) => !rows.contains_key(&k) && rows.insert(k, (k, a, b)).is_none(),
+        Action::Update(k, a, b) => rows.get_mut(&k).is_some_and(|row| {
+            *row = (k, a.unwrap_or(row.1), b.unwrap_or(row.2));
+            true
+        }),
+        Action::Move(from, to, a, b) => {
+            if from == to || rows.contains_key(&to) {
+                return false;
+            }
+            let Some(old) = rows.remove(&from) else {
+                return false;
+            };
+            rows.insert(to, (to, a.unwrap_or(old.1), b.unwrap_or(old.2)));
+            true
+        }
+        Action::Delete(k) => rows.remove(&k).is_some(),
+    }
+}
+
+fn ints(batch: &RecordBatch, column: usize) -> Vec<Option<i32>> {
+    batch
+        .column(column)
+        .as_primitive::<Int32Type>()
+        .iter()
+        .collect()
+}
+
+/// What a destination does with a folded write.
+fn land(rows: &mut BTreeMap<i32, Row>, write: TableWrite) {
+    let TableWrite::Merge(write) = write else {
+        panic!("not a merge")
+    };
+    let before = rows.clone();
+    let mut insert = Vec::new();
+    for batch in write.deletes.iter().chain(&write.upserts) {
+        for key in ints(batch, 0) {
+            rows.remove(&key.unwrap());
+        }
+    }
+    if let Some(upserts) = &write.upserts {
+        let (k, a, b) = (ints(upserts, 0), ints(upserts, 1), ints(upserts, 2));
+        insert.extend((0..k.len()).map(|i| (k[i].unwrap(), a[i].unwrap(), b[i].unwrap())));
+    }
+    if let Some(patches) = &write.patches {
+        let (k, a, b) = (
+            ints(&patches.rows, 0),
+            ints(&patches.rows, 1),
+            ints(&patches.rows, 2),
+        );
+        let missing = |column, row: usize| {
+            patches
+                .unchanged
+                .iter()
+                .any(|(at, bits)| *at == column && bits.value(row))
+        };
+        for (i, base) in ints(&patches.base, 0).into_iter().enumerate() {
+            let base = before[&base.unwrap()];
+            let a = if missing(1, i) { base.1 } else { a[i].unwrap() };
+            let b = if missing(2, i) { base.2 } else { b[i].unwrap() };
+            rows.remove(&k[i].unwrap());
+            insert.push((k[i].unwrap(), a, b));
+        }
+    }
+    for row in insert {
+        assert!(
+            rows.insert(row.0, row).is_none(),
+            "a key twice in one write"
+        );
+    }
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let value = || proptest::option::of(0..100_i32);
+    prop_oneof![
+        (0..5, 0..100_i32, 0..100_i32).prop_map(|(k, a, b)| Action::Insert(k, a, b)),
+        (0..5, value(), value()).prop_map(|(k, a, b)| Action::Update(k, a, b)),
+        (0..5, 0..5, value(), value()).prop_map(|(f, t, a, b)| Action::Move(f, t, a, b)),
+        (0..5).prop_map(Action::Delete),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn folding_equals_applying_one_by_one(
+        seed in proptest::collection::btree_map(0..5_i32, (0..100_i32, 0..100_i32), 0..5),
+        actions in proptest::collection::vec(action(), 0..24),
+        cut in 0_usize..24,
+    ) {
+        let table = table(Identity::Key);
+        let mut oracle: BTreeMap<i32, Row> =
+            seed.into_iter().map(|(k, (a, b))| (k, (k, a, b))).collect();
+        let mut landed = oracle.clone();
+        let valid: Vec<Action> =
+            actions.into_iter().filter(|action| apply(&mut oracle, action)).collect();
+        let (first, second) = valid.split_at(cut.min(valid.len()));
+        for part in [first, second] {
+            let cells: Vec<Cells> = part.iter().flat_map(log_of).collect();
+            land(&mut landed, fold(&batch(&table, &cells), &plan(&table), 0).unwrap());
+        }
+        prop_assert_eq!(landed, oracle);
+    }
+
+    #[test]
+    fn a_multiset_folds_to_its_net_effect(
+        ops in proptest::collection::vec((any::<bool>(), 0..3_i32, proptest::option::of(0..2_i32)), 0..30),
+    ) {
+        let table = table(Identity::FullRow);
+        let cells: Vec<Cells> = ops
+            .iter()
+            .map(|(insert, k, a)| {
+                let op = if *insert { Op::Insert } else { Op::Delete };
+                (op, [Some(*k), *a, None], [false, false])
+            })
+            .collect();
+        let mut net: BTreeMap<(i32, Option<i32>), i64> = BTreeMap::new();
+        for (insert, k, a) in &ops {
+            *net.entry((*k, *a)).or_default() += if *insert { 1 } else { -1 };
+        }
+        net.retain(|_, count| *count != 0);
+        let write = fold(&batch(&table, &cells), &plan(&table), 0).unwrap();
+        let TableWrite::Multiset(write) = write else { panic!("not a multiset") };
+        let mut got: BTreeMap<(i32, Option<i32>), i64> = BTreeMap::new();
+        for (rows, sign) in [(&write.inserts, 1), (&write.removes, -1)] {
+            for rows in rows.iter() {
+                for (k, a) in ints(rows, 0).into_iter().zip(ints(rows, 1)) {
+                    *got.entry((k.unwrap(), a)).or_default() += sign;
+                }
+            }
+        }
+        prop_assert_eq!(got, net);
+    }
+}
+
+#[test]
+fn an_update_after_a_delete_is_a_contradiction() {
+    let table = table(Identity::Key);
+    let cells = [Action::Delete(1), Action::Update(1, Some(1), None)];
+    let cells: Vec<Cells> = cells.iter().flat_map(log_of).collect();
+    let error = fold(&batch(&table, &cells), &plan(&table), 0).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Data);
+}
+
+#[test]
+fn a_fence_leaves_out_what_the_copy_has() {
+    let table = table(Identity::Key);
+    let actions = [
+        Action::Insert(1, 1, 1),
+        Action::Insert(2, 2, 2),
+        Action::Update(2, None, Some(3)),
+    ];
+    let cells: Vec<Cells> = actions.iter().flat_map(log_of).collect();
+    let mut batch = batch(&table, &cells);
+    let commit = |position| Commit {
+        position: Offset(position),
+        xid: 0,
+        committed_at: 0,
+    };
+    batch.commits = vec![
+        CommitRun {
+            commit: commit(10),
+            rows: 1,
+        },
+        CommitRun {
+            commit: commit(20),
+            rows: 2,
+        },
+    ];
+    let fence = crate::Fence::Below(Offset(20));
+    let rest = batch.clone().outside(&fence).unwrap().unwrap();
+    rest.validate().unwrap();
+    assert_eq!(ints(&rest.rows, 0), [Some(2), Some(2)]);
+    assert_eq!(rest.ordinals, [1, 2]);
+    assert!(rest.unchanged.is_set(1, 1) && !rest.unchanged.is_set(0, 1));
+    assert!(
+        batch
+            .clone()
+            .outside(&crate::Fence::Below(Offset(21)))
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        batch
+            .outside(&crate::Fence::Nothing)
+            .unwrap()
+            .unwrap()
+            .len(),
+        3
+    );
+}

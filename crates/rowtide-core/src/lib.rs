@@ -1,0 +1,32 @@
+//! The words of Rowtide, shared by the engine and every connector.
+//!
+//! Nothing here does I/O or needs a runtime: tables and their schemas, change batches in Arrow,
+//! checkpoints and fences, the fold, the write contract, errors, and the traits a connector
+//! implements. A connector depends on this crate and its driver, never on the engine or on
+//! another connector.
+
+mod batch;
+mod checkpoint;
+mod error;
+mod fence;
+mod finding;
+mod fold;
+mod metadata;
+mod schema;
+mod selection;
+mod state;
+pub mod traits;
+mod write;
+
+pub use batch::{ChangeBatch, Commit, CommitRun, Op, Unchanged};
+pub use checkpoint::{Checkpoint, Offset, Partition, Watermark};
+pub use error::{Error, ErrorKind, Result};
+pub use fence::{Fence, XidSnapshot};
+pub use finding::{Finding, Severity};
+pub use fold::fold;
+pub use metadata::MetadataColumns;
+pub use schema::{Column, Identity, SchemaChange, TableName, TableSchema, ext};
+pub use selection::{Pattern, TableSelection};
+pub use state::{DeleteMode, Mode, Phase, PipelineState, SourceIdentity, TablePlan, TableState};
+pub use traits::{Destination, Source};
+pub use write::{MergeWrite, MultisetWrite, Patches, TableWrite};

@@ -1,0 +1,213 @@
+//! Tables as Rowtide sees them: a name, Arrow fields, and how a row is identified.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_schema::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+/// Arrow extension type names used in field metadata for what Arrow itself lacks.
+pub mod ext {
+    use arrow_schema::{DataType, Field};
+
+    /// The metadata key under which Arrow stores an extension type's name.
+    pub const NAME_KEY: &str = "ARROW:extension:name";
+    /// The metadata key of an extension type's own metadata.
+    pub const METADATA_KEY: &str = "ARROW:extension:metadata";
+    /// A UUID in `FixedSizeBinary(16)`.
+    pub const UUID: &str = "arrow.uuid";
+    /// A JSON document in `Utf8`.
+    pub const JSON: &str = "arrow.json";
+
+    /// A nullable UUID field.
+    pub fn uuid(name: &str) -> Field {
+        field(name, DataType::FixedSizeBinary(16), UUID)
+    }
+
+    /// A nullable JSON field.
+    pub fn json(name: &str) -> Field {
+        field(name, DataType::Utf8, JSON)
+    }
+
+    /// The extension type of `field`, if it has one.
+    pub fn name_of(field: &Field) -> Option<&str> {
+        field.metadata().get(NAME_KEY).map(String::as_str)
+    }
+
+    fn field(name: &str, data_type: DataType, extension: &str) -> Field {
+        Field::new(name, data_type, true)
+            .with_metadata([(NAME_KEY.to_owned(), extension.to_owned())].into())
+    }
+}
+
+/// A schema-qualified table name, exactly as the system that owns it spells it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// The schema (namespace).
+    pub schema: Arc<str>,
+    /// The table's own name.
+    pub name: Arc<str>,
+}
+
+impl TableName {
+    /// Joins a schema and a table name.
+    pub fn new(schema: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// One column: its Arrow field and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name, Arrow type, nullability, and extension metadata.
+    pub field: Arc<Field>,
+    /// The type as the source names it, for messages and for `status`.
+    pub native_type: String,
+    /// The source's stable number for this column (PostgreSQL: `attnum`); renames keep it.
+    pub number: i32,
+}
+
+impl Column {
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        self.field.name()
+    }
+}
+
+/// How the source's log identifies the row that an update or delete touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// By the key columns.
+    Key,
+    /// By the whole old row (no key): rows form a multiset.
+    FullRow,
+    /// Not at all: only inserts are logged.
+    None,
+}
+
+/// One version of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSchema {
+    /// The source's stable identifier of the table (PostgreSQL: its oid).
+    pub id: u64,
+    /// The table's name at the source.
+    pub name: TableName,
+    /// Raised by one at each schema change.
+    pub version: u32,
+    /// The replicated columns, in order.
+    pub columns: Vec<Column>,
+    /// Indices into `columns` of the key, in key order; empty without one.
+    pub key: Vec<usize>,
+    /// How updates and deletes name their row.
+    pub identity: Identity,
+    #[serde(skip)]
+    arrow: Option<SchemaRef>,
+}
+
+impl TableSchema {
+    /// Builds version `version` of a table.
+    pub fn new(
+        (id, name): (u64, TableName),
+        version: u32,
+        columns: Vec<Column>,
+        key: Vec<usize>,
+        identity: Identity,
+    ) -> Self {
+        let arrow = Some(arrow_of(&columns));
+        Self {
+            id,
+            name,
+            version,
+            columns,
+            key,
+            identity,
+            arrow,
+        }
+    }
+
+    /// The Arrow schema of the columns.
+    pub fn arrow(&self) -> SchemaRef {
+        self.arrow
+            .clone()
+            .unwrap_or_else(|| arrow_of(&self.columns))
+    }
+
+    /// The Arrow schema of the key columns alone.
+    pub fn key_arrow(&self) -> SchemaRef {
+        let fields: Vec<_> = self
+            .key
+            .iter()
+            .map(|&index| Arc::clone(&self.columns[index].field))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The position of the column called `name`.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name() == name)
+    }
+
+    /// Whether rows are matched by key (and not as a multiset, or not at all).
+    pub fn is_keyed(&self) -> bool {
+        self.identity == Identity::Key && !self.key.is_empty()
+    }
+}
+
+fn arrow_of(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(
+        columns
+            .iter()
+            .map(|c| Arc::clone(&c.field))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+/// A change from one schema version to the next, applied between two batches.
+#[derive(Debug, Clone)]
+pub enum SchemaChange {
+    /// A column was added at the end.
+    AddColumn {
+        /// The table after the change.
+        table: Arc<TableSchema>,
+        /// The new column's index in `table`.
+        column: usize,
+        /// A one-value array: what rows that existed before hold; `None` for NULL.
+        fill: Option<ArrayRef>,
+    },
+    /// A column was dropped.
+    DropColumn {
+        /// The table after the change.
+        table: Arc<TableSchema>,
+        /// The dropped column's name.
+        column: String,
+    },
+    /// Something that cannot be followed: the table stops, with the reason and the remedy.
+    Unsupported {
+        /// The table before the change.
+        table: Arc<TableSchema>,
+        /// What changed and what to do.
+        reason: String,
+    },
+}
+
+impl SchemaChange {
+    /// The table after the change (before it, if it cannot be followed).
+    pub fn table(&self) -> &Arc<TableSchema> {
+        match self {
+            Self::AddColumn { table, .. }
+            | Self::DropColumn { table, .. }
+            | Self::Unsupported { table, .. } => table,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a pipeline does with a table, and what the destination remembers of it.
+
+use std::sync::Arc;
+
+use arrow_schema::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{Checkpoint, Fence, MetadataColumns, TableName, TableSchema};
+
+/// How a destination table follows its source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The source's current rows.
+    #[default]
+    Merge,
+    /// Every event, immutable.
+    Append,
+    /// A fresh full copy at each run, swapped in; not followed.
+    Replace,
+}
+
+/// What a delete at the source does to a merge table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteMode {
+    /// The row is removed.
+    #[default]
+    Hard,
+    /// The row stays, marked as deleted.
+    Soft,
+}
+
+/// One table of a pipeline: where it comes from, where it goes, and how.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    /// The source's table, in the version that the destination table has (or is to get).
+    pub source: Arc<TableSchema>,
+    /// The destination's table.
+    pub target: TableName,
+    /// How it follows.
+    pub mode: Mode,
+    /// What a delete does, in merge mode.
+    pub delete: DeleteMode,
+    /// The columns Rowtide adds.
+    pub metadata: MetadataColumns,
+}
+
+impl TablePlan {
+    /// The destination table's Arrow schema: the source's columns, then the metadata columns.
+    pub fn target_arrow(&self) -> SchemaRef {
+        let mut fields: Vec<_> = self.source.arrow().fields().iter().cloned().collect();
+        fields.extend(self.metadata.fields().into_iter().map(Arc::new));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The same plan for another version of the source's table.
+    #[must_use]
+    pub fn with_source(&self, source: Arc<TableSchema>) -> Self {
+        Self {
+            source,
+            ..self.clone()
+        }
+    }
+}
+
+/// How far a table has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not copied yet, or to be copied again.
+    Pending,
+    /// Being copied into a staging table. A restart begins again with a new one.
+    Copying,
+    /// Copied; follows the log.
+    Streaming,
+    /// A full copy stands; the table is not followed (mode `replace` and full loads).
+    Loaded,
+    /// Stopped with a reason; its changes are not applied until it is copied again.
+    Stopped,
+}
+
+impl Phase {
+    /// The phase as a word for logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Copying => "copying",
+            Self::Streaming => "streaming",
+            Self::Loaded => "loaded",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What the destination remembers of a table. Written in the same commit as its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableState {
+    /// The schema version the destination table has.
+    pub schema: TableSchema,
+    /// The destination's table.
+    pub target: TableName,
+    /// How it follows.
+    pub mode: Mode,
+    /// What a delete does.
+    pub delete: DeleteMode,
+    /// The columns Rowtide added.
+    pub metadata: MetadataColumns,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What its copy contains, once copied.
+    pub fence: Option<Fence>,
+    /// Rows copied, once copied.
+    pub rows_copied: u64,
+    /// Why it stopped.
+    pub reason: Option<String>,
+}
+
+/// The source's identity (server, database, slot, publication …) as JSON that only the source
+/// connector understands. Stored with the checkpoint and compared at each start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SourceIdentity(pub serde_json::Value);
+
+/// Everything a restart needs, as the destination holds it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PipelineState {
+    /// Up to where everything is durable; `None` before the first commit with a position.
+    pub checkpoint: Option<Checkpoint>,
+    /// The source this state belongs to; `None` before the source was first attached.
+    pub identity: Option<SourceIdentity>,
+    /// One per table the pipeline has ever known, by source name.
+    pub tables: Vec<TableState>,
+    /// The writer's number: raised by each run, so that an older one cannot commit.
+    pub fencing_epoch: u64,
+    /// When the checkpoint was last written, in microseconds since 1970 UTC.
+    pub updated_at: Option<i64>,
+    /// The last error that ended a run or made it retry, with when (microseconds since 1970).
+    pub last_error: Option<(i64, String)>,
+}
+
+impl PipelineState {
+    /// What is known of the table called `name` at the source.
+    pub fn table(&self, name: &TableName) -> Option<&TableState> {
+        self.tables.iter().find(|state| state.schema.name == *name)
+    }
+}

@@ -1,0 +1,25 @@
+//! The pipeline: copies tables, hands over to the log, applies it in epochs, exactly once.
+//!
+//! ```text
+//!  Source ──► stream ──► segment ──► route ──► fold ──► Writer.write* ──► Writer.commit
+//!     │                                │                                      │
+//!     │                              spool (tables still being copied)        ▼
+//!     └── snapshot lanes ──► Loader (staging) ──► promote + replay      acknowledge
+//! ```
+//!
+//! The engine knows sources and destinations only through `rowtide_core::traits`; it depends on
+//! no connector.
+
+pub mod config;
+mod copy;
+mod pipeline;
+mod plan;
+mod progress;
+mod retry;
+mod route;
+mod settings;
+mod spool;
+
+pub use pipeline::{Pipeline, Summary};
+pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};
+pub use settings::{RunMode, Settings, TableRule};

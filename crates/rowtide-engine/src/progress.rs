@@ -1,0 +1,117 @@
+//! What a running pipeline shows of itself. Written by the engine, read by whoever draws it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rowtide_core::{Phase, TableName};
+
+/// What the pipeline as a whole does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Connecting to both ends and comparing their states.
+    #[default]
+    Starting,
+    /// Copying tables (and following the log meanwhile).
+    Copying,
+    /// Following the log.
+    Streaming,
+    /// Waiting to try again after an error that may pass.
+    Retrying {
+        /// What went wrong.
+        error: String,
+        /// Which attempt comes next.
+        attempt: u32,
+    },
+    /// Finishing after a request to stop.
+    Stopping,
+}
+
+/// How far one table's copy has come.
+#[derive(Debug, Clone)]
+pub struct TableProgress {
+    /// The table at the source.
+    pub name: TableName,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Rows copied in this run.
+    pub rows: u64,
+    /// Bytes copied in this run, as they came over the wire.
+    pub bytes: u64,
+    /// The source's estimate of its rows.
+    pub estimated_rows: Option<u64>,
+    /// When copying began, in this run.
+    pub started: Option<Instant>,
+    /// When copying ended, in this run.
+    pub finished: Option<Instant>,
+    /// Why it stopped.
+    pub reason: Option<String>,
+}
+
+/// How far following the log has come, in this run.
+#[derive(Debug, Clone, Default)]
+pub struct StreamProgress {
+    /// The durable position, as the source writes it.
+    pub position: u64,
+    /// The end of the source's log as last heard of.
+    pub head: u64,
+    /// When the newest applied transaction committed, in microseconds since 1970 UTC.
+    pub committed_at: Option<i64>,
+    /// Seconds between commit and durability of the newest applied transaction.
+    pub apply_delay_seconds: Option<f64>,
+    /// Changes applied.
+    pub changes: u64,
+    /// Transactions applied.
+    pub transactions: u64,
+    /// Epochs committed.
+    pub epochs: u64,
+    /// Changes in the last epoch.
+    pub last_epoch_changes: u64,
+    /// Bytes kept aside for tables being copied.
+    pub spooled_bytes: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+}
+
+impl StreamProgress {
+    /// Bytes of log that are not durable here yet.
+    pub fn lag_bytes(&self) -> u64 {
+        self.head.saturating_sub(self.position)
+    }
+}
+
+/// One look at a pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// What it does.
+    pub activity: Activity,
+    /// Its tables, in order of their names.
+    pub tables: Vec<TableProgress>,
+    /// How far following the log has come.
+    pub stream: StreamProgress,
+}
+
+/// The shared board: cheap to clone, cheap to read.
+#[derive(Debug, Clone, Default)]
+pub struct Monitor(Arc<Mutex<Snapshot>>);
+
+impl Monitor {
+    /// A copy of how things stand.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn table(&self, name: &TableName, change: impl FnOnce(&mut TableProgress)) {
+        self.update(|snapshot| {
+            if let Some(table) = snapshot.tables.iter_mut().find(|table| table.name == *name) {
+                change(table);
+            }
+        });
+    }
+}

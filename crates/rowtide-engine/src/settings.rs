@@ -1,0 +1,120 @@
+//! What a pipeline is told to do, already validated and free of file formats.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rowtide_core::{DeleteMode, MetadataColumns, Mode, Pattern, TableName, TableSelection};
+use serde::{Deserialize, Serialize};
+
+/// Which part of copy-then-follow a run does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunMode {
+    /// Copies what is not copied yet, then follows the log.
+    #[default]
+    Auto,
+    /// Copies every selected table afresh and exits; a later `cdc` run goes on from there.
+    FullLoad,
+    /// Follows the log only; a table that was never copied starts empty.
+    Cdc,
+}
+
+/// How the tables that match a pattern are treated. The last matching rule wins, field by field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableRule {
+    /// The tables this is about.
+    pub pattern: Pattern,
+    /// How they follow.
+    pub mode: Option<Mode>,
+    /// What a delete does.
+    pub delete: Option<DeleteMode>,
+    /// The columns Rowtide adds.
+    pub metadata: Option<MetadataColumns>,
+    /// Where the table goes; only for a pattern without wildcard.
+    pub target: Option<TableName>,
+}
+
+/// Everything the engine needs to know beside the two ends.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which tables.
+    pub selection: TableSelection,
+    /// How they are treated.
+    pub rules: Vec<TableRule>,
+    /// Which part of the job to do.
+    pub mode: RunMode,
+    /// Catch up with the source's position at start, then end.
+    pub once: bool,
+    /// Tables to copy again although they are copied.
+    pub resync: Vec<Pattern>,
+    /// Decoded changes that may wait for the destination, in bytes (per stage).
+    pub buffer_bytes: usize,
+    /// Bytes of one copied batch.
+    pub copy_batch_bytes: usize,
+    /// Tables copied at the same time.
+    pub parallel_tables: usize,
+    /// Lanes per table being copied.
+    pub lanes: usize,
+    /// Changes of tables being copied that may be kept aside, in bytes on disk.
+    pub spool_bytes: u64,
+    /// Where they are kept; the system's temporary directory if `None`.
+    pub spool_directory: Option<PathBuf>,
+    /// The first wait after a transient error.
+    pub retry_initial: Duration,
+    /// The longest wait between two attempts.
+    pub retry_max: Duration,
+    /// How long a pipeline that never ran yet is retried before it gives up.
+    pub retry_startup: Duration,
+}
+
+impl Settings {
+    /// Default of [`Settings::buffer_bytes`].
+    pub const BUFFER_BYTES: usize = 16 << 20;
+    /// Default of [`Settings::copy_batch_bytes`].
+    pub const COPY_BATCH_BYTES: usize = 8 << 20;
+    /// Default of [`Settings::parallel_tables`].
+    pub const PARALLEL_TABLES: usize = 2;
+    /// Default of [`Settings::lanes`].
+    pub const LANES: usize = 2;
+    /// Default of [`Settings::spool_bytes`].
+    pub const SPOOL_BYTES: u64 = 4 << 30;
+    /// Default of [`Settings::retry_initial`].
+    pub const RETRY_INITIAL: Duration = Duration::from_millis(200);
+    /// Default of [`Settings::retry_max`].
+    pub const RETRY_MAX: Duration = Duration::from_secs(30);
+    /// Default of [`Settings::retry_startup`].
+    pub const RETRY_STARTUP: Duration = Duration::from_secs(10);
+
+    /// The defaults, for `selection`.
+    pub fn new(selection: TableSelection) -> Self {
+        Self {
+            selection,
+            rules: Vec::new(),
+            mode: RunMode::Auto,
+            once: false,
+            resync: Vec::new(),
+            buffer_bytes: Self::BUFFER_BYTES,
+            copy_batch_bytes: Self::COPY_BATCH_BYTES,
+            parallel_tables: Self::PARALLEL_TABLES,
+            lanes: Self::LANES,
+            spool_bytes: Self::SPOOL_BYTES,
+            spool_directory: None,
+            retry_initial: Self::RETRY_INITIAL,
+            retry_max: Self::RETRY_MAX,
+            retry_startup: Self::RETRY_STARTUP,
+        }
+    }
+
+    /// How `table` follows.
+    pub fn mode_of(&self, table: &TableName) -> Mode {
+        self.rules_for(table)
+            .filter_map(|rule| rule.mode)
+            .last()
+            .unwrap_or_default()
+    }
+
+    /// The rules that match `table`, in order.
+    pub fn rules_for<'a>(&'a self, table: &'a TableName) -> impl Iterator<Item = &'a TableRule> {
+        self.rules.iter().filter(|rule| rule.pattern.matches(table))
+    }
+}
