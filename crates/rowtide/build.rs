@@ -1,11 +1,18 @@
 //! Lets the programs and tests of this package find the DuckDB library they are linked with; the
 //! build script of `rowtide-duckdb` explains the order and checks that the library is there.
+//!
+//! `build/duckdb` relative to the program is for a build tree that was moved as a whole.
 
-#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
+#![allow(
+    clippy::print_stdout,
+    reason = "this is how a build script talks to cargo"
+)]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=DUCKDB_LIB_DIR");
     let directory = std::env::var("DUCKDB_LIB_DIR").unwrap_or_default();
-    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN:$ORIGIN/../lib:{directory}");
+    let installed = "$ORIGIN:$ORIGIN/../lib";
+    let moved = "$ORIGIN/../../build/duckdb";
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{installed}:{moved}:{directory}");
 }

@@ -1,2 +1,75 @@
-//! Chores.
-fn main() {}
+//! The project's chores, as one small program without dependencies: `cargo xtask <command>`.
+//!
+//! It is plain std so that it builds in seconds on a machine that has nothing yet: its first
+//! chore is to fetch what the other crates need to build at all.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
+
+mod check;
+mod run;
+mod setup;
+mod testing;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use run::{Outcome, cargo};
+
+const HELP: &str = "\
+The project's chores.
+
+Usage: cargo xtask <command>
+
+Commands:
+  setup            Make this machine ready to build and run: system packages, DuckDB's library
+  setup --servers  The same, and PostgreSQL 14, 16, 17 and 18 for the tests
+  demo [args...]   Set up, then build and run `rowtide demo` with the arguments
+  test [args...]   Set up with servers, build, then run every test of the workspace;
+                   the arguments go to the test runner
+  ci               Everything that must pass: format, clippy, tidy, docs, test
+  tidy             Check the project's own rules over the tree (seconds; builds nothing)
+  docs             Write the generated documents anew
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = run::workspace_root();
+    match dispatch(root, &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(root: &Path, words: &[&str]) -> Outcome {
+    match words {
+        [] | ["help" | "-h" | "--help", ..] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["setup"] => setup::basics(root),
+        ["setup", "--servers"] => setup::with_servers(root),
+        ["demo", arguments @ ..] => demo(root, arguments),
+        ["test", arguments @ ..] => testing::run(root, arguments),
+        ["ci"] => check::everything(root),
+        ["tidy"] => check::tidy::check(root),
+        ["docs"] => check::docs::write(root),
+        [command, ..] => Err(format!(
+            "{} is not a command\n\n{HELP}",
+            command.escape_debug()
+        )),
+    }
+}
+
+fn demo(root: &Path, arguments: &[&str]) -> Outcome {
+    setup::basics(root)?;
+    let program = ["run", "--quiet", "--release", "-p", "rowtide", "--", "demo"];
+    run::passing_on(cargo(root).args(program).args(arguments))
+}

@@ -102,8 +102,9 @@ pub struct SnapshotRequest {
     pub table: Arc<TableSchema>,
     /// How many parts to read it in, at most.
     pub lanes: usize,
-    /// Wait, before taking the fence, until every transaction that runs now has ended. Needed
-    /// whenever the slot is older than the intention to copy.
+    /// Wait, before taking the fence, until every transaction that ran when the source was
+    /// attached (or, if later, when the table began to be published) has ended. Without it a
+    /// transaction whose rows the stream has already passed could still be invisible to the copy.
     pub settle: bool,
     /// Close a batch at about this many bytes.
     pub batch_bytes: usize,
@@ -146,7 +147,8 @@ pub struct StreamStart {
 pub trait ChangeStream: Send {
     /// Everything that has arrived since the last call, up to the end of a transaction where one
     /// was reached; waits if there is nothing. Batches grow while the caller is busy: this is what
-    /// makes epochs small when idle and large under backlog.
+    /// makes epochs small when idle and large under backlog. Cancel safe: a call that is dropped
+    /// before it returns has taken nothing.
     async fn next(&mut self) -> Result<Segment>;
 
     /// The end of the source's log as last heard of, as a bare position, for lag.

@@ -1,1 +1,4 @@
 //! Under construction.
+#[doc(hidden)]
+pub mod scratch;
+mod ffi;

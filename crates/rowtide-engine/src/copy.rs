@@ -1,1 +1,173 @@
-//! Under construction.
+//! Copies tables into staging, several at a time, each in lanes, beside the stream.
+//!
+//! A table is read under its own snapshot, whose fence is handed to the router with the finished
+//! staging table. A copy that fails in a way that may pass starts again with a new snapshot; the
+//! stream need not, because its changes for that table are spooled all along.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow_array::RecordBatch;
+use rowtide_core::traits::{Loader, SnapshotPart, SnapshotRequest};
+use rowtide_core::{Destination, Error, Fence, Phase, Result, Source, TablePlan};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::retry::Backoff;
+use crate::{Monitor, Settings};
+
+/// How often one table's copy is tried before the whole attempt fails.
+const TRIES: u32 = 5;
+
+/// A staging table that is complete.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) plan: TablePlan,
+    pub(crate) fence: Fence,
+    pub(crate) rows: u64,
+}
+
+/// What a copy needs, shared by all of them.
+#[derive(Clone)]
+pub(crate) struct CopyContext {
+    pub(crate) pipeline: String,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) monitor: Monitor,
+}
+
+/// The running copies. Dropping it ends them.
+pub(crate) struct Copier {
+    tasks: JoinSet<(TablePlan, Result<Copied>)>,
+}
+
+impl Copier {
+    /// Starts copying `plans`, in order, as many at a time as the settings say.
+    pub(crate) fn start(context: &CopyContext, plans: Vec<TablePlan>) -> Self {
+        let permits = Arc::new(Semaphore::new(context.settings.parallel_tables.max(1)));
+        let mut tasks = JoinSet::new();
+        for plan in plans {
+            let context = context.clone();
+            let permits = Arc::clone(&permits);
+            tasks.spawn(async move {
+                let outcome = match permits.acquire().await {
+                    Ok(_permit) => copy_with_retry(&context, &plan).await,
+                    Err(_) => Err(Error::internal("the copy permits were closed")),
+                };
+                (plan, outcome)
+            });
+        }
+        Self { tasks }
+    }
+
+    /// Whether nothing is left to copy.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The next copy to end; waits for ever if there is none. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<(TablePlan, Result<Copied>)> {
+        match self.tasks.join_next().await {
+            Some(joined) => joined.map_err(|e| died(&e)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn died(error: &JoinError) -> Error {
+    Error::internal(format!("a copy task died: {error}"))
+}
+
+async fn copy_with_retry(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
+    let mut backoff = Backoff::new(context.settings.retry_initial, context.settings.retry_max);
+    loop {
+        match copy(context, plan).await {
+            Err(error) if error.kind().is_transient() && backoff.attempt() + 1 < TRIES => {
+                let wait = backoff.next_wait();
+                tracing::warn!(
+                    table = %plan.source.name, error = %error.chain(), ?wait,
+                    "copy failed, starting it again"
+                );
+                tokio::time::sleep(wait).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
+    let name = &plan.source.name;
+    let settings = &context.settings;
+    let request = SnapshotRequest {
+        table: Arc::clone(&plan.source),
+        lanes: settings.lanes.max(1),
+        settle: true,
+        batch_bytes: settings.copy_batch_bytes,
+    };
+    let snapshot = context.source.snapshot(request).await?;
+    context.monitor.table(name, |table| {
+        table.phase = Phase::Copying;
+        table.rows = 0;
+        table.bytes = 0;
+        table.estimated_rows = snapshot.estimated_rows;
+        table.started = Some(Instant::now());
+    });
+    tracing::info!(table = %name, lanes = snapshot.parts.len(), "copy started");
+    let lanes = snapshot.parts.len();
+    let loaders = context
+        .destination
+        .load(&context.pipeline, plan, lanes)
+        .await?;
+    if loaders.len() != lanes {
+        return Err(Error::internal(
+            "the destination opened another number of loaders",
+        ));
+    }
+    let position = i64::try_from(snapshot.position).unwrap_or(i64::MAX);
+    let mut tasks = JoinSet::new();
+    for (part, loader) in snapshot.parts.into_iter().zip(loaders) {
+        let (plan, monitor) = (plan.clone(), context.monitor.clone());
+        tasks.spawn(lane(part, loader, plan, position, monitor));
+    }
+    let mut rows = 0;
+    while let Some(joined) = tasks.join_next().await {
+        rows += joined.map_err(|e| died(&e))??;
+    }
+    tracing::info!(table = %name, rows, "copy finished");
+    Ok(Copied {
+        plan: plan.clone(),
+        fence: snapshot.fence,
+        rows,
+    })
+}
+
+/// Moves one part into staging; returns its rows.
+async fn lane(
+    mut part: Box<dyn SnapshotPart>,
+    mut loader: Box<dyn Loader>,
+    plan: TablePlan,
+    position: i64,
+    monitor: Monitor,
+) -> Result<u64> {
+    let schema = plan.target_arrow();
+    let mut total = 0;
+    while let Some((rows, bytes)) = part.next().await? {
+        let count = rows.num_rows();
+        let mut columns = rows.columns().to_vec();
+        columns.extend(
+            plan.metadata
+                .snapshot_values(count, position, crate::clock::now_micros()),
+        );
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(count));
+        let full = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        loader.write(full).await?;
+        total += count as u64;
+        monitor.table(&plan.source.name, |table| {
+            table.rows += count as u64;
+            table.bytes += bytes;
+        });
+    }
+    loader.finish().await?;
+    Ok(total)
+}

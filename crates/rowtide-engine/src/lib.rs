@@ -10,6 +10,8 @@
 //! The engine knows sources and destinations only through `rowtide_core::traits`; it depends on
 //! no connector.
 
+mod attempt;
+mod clock;
 pub mod config;
 mod copy;
 mod pipeline;

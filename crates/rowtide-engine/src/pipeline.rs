@@ -1,10 +1,15 @@
-//! One pipeline, run under supervision.
+//! One pipeline, run under supervision: attempts, retried while errors may pass.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use rowtide_core::{Checkpoint, Destination, Result, Source, TableName};
+use rowtide_core::traits::Progress;
+use rowtide_core::{Checkpoint, Destination, Error, ErrorKind, Result, Source, TableName};
 use tokio::sync::watch;
 
+use crate::attempt::{Attempt, Reached};
+use crate::progress::Activity;
+use crate::retry::Backoff;
 use crate::{Monitor, Settings};
 
 /// A source, a destination, and what to do between them.
@@ -35,10 +40,81 @@ pub struct Summary {
 impl Pipeline {
     /// Runs until the work is done, `shutdown` becomes true, or an error needs somebody.
     ///
+    /// Errors that may pass are retried: for ever once the pipeline has run, and for
+    /// `retry_startup` before, so that a mistyped host is not retried for ever.
+    ///
     /// # Errors
     /// The first error that is not transient, after it was stored for `status`.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<Summary> {
-        drop(shutdown);
-        Ok(Summary::default())
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<Summary> {
+        let mut backoff = Backoff::new(self.settings.retry_initial, self.settings.retry_max);
+        let settings = Arc::new(self.settings.clone());
+        let started = Instant::now();
+        let mut ever_ran = false;
+        loop {
+            let mut reached = Reached::default();
+            let attempt = Attempt::new(&self, Arc::clone(&settings), &mut reached);
+            let error = match attempt.run(&mut shutdown).await {
+                Ok(summary) => return Ok(summary),
+                Err(error) => error,
+            };
+            ever_ran |= reached.attached;
+            if reached.committed {
+                backoff.reset();
+            }
+            let patient = ever_ran || started.elapsed() < self.settings.retry_startup;
+            if *shutdown.borrow() || !error.kind().is_transient() || !patient {
+                self.store(&error, reached.opened).await;
+                return Err(error);
+            }
+            if self.wait(&error, &mut backoff, &mut shutdown).await {
+                return Ok(Summary {
+                    interrupted: true,
+                    ..Summary::default()
+                });
+            }
+        }
+    }
+
+    /// Waits before the next attempt; tells whether the wait was ended by a request to stop.
+    async fn wait(
+        &self,
+        error: &Error,
+        backoff: &mut Backoff,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> bool {
+        let wait = backoff.next_wait();
+        let attempt = backoff.attempt();
+        tracing::warn!(error = %error.chain(), hint = error.hint(), ?wait, attempt, "retrying");
+        self.monitor.update(|snapshot| {
+            snapshot.stream.retries += 1;
+            snapshot.activity = Activity::Retrying {
+                error: error.chain(),
+                attempt,
+            };
+        });
+        tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            stop = shutdown.wait_for(|stop| *stop) => stop.is_ok() || stop.is_err(),
+        }
+    }
+
+    /// Keeps the error that ended the run for `status`, if the destination still takes it.
+    async fn store(&self, error: &Error, opened: bool) {
+        if !opened || error.kind() == ErrorKind::Fenced {
+            return;
+        }
+        let text = error.chain();
+        let outcome = async {
+            let mut writer = self.destination.open(&self.name).await?;
+            writer
+                .commit(Progress {
+                    error: Some(&text),
+                    ..Progress::default()
+                })
+                .await
+        };
+        if let Err(second) = outcome.await {
+            tracing::debug!(error = %second.chain(), "the error could not be stored");
+        }
     }
 }

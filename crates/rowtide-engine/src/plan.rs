@@ -1,1 +1,375 @@
-//! Under construction.
+//! From what is selected, configured and remembered to what this run does with each table.
+
+use std::sync::Arc;
+
+use rowtide_core::{
+    Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TablePlan, TableSchema,
+    TableState,
+};
+
+use crate::{RunMode, Settings};
+
+/// A table and what this run does with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) plan: TablePlan,
+    pub(crate) action: Action,
+}
+
+/// What a run does with a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Copies it, then follows it.
+    Copy,
+    /// Copies it; it is not followed.
+    Load,
+    /// Follows it from the checkpoint, leaving out what its copy contains.
+    Follow(Fence),
+    /// Leaves it alone: it stopped, for this reason.
+    Leave(String),
+}
+
+impl Planned {
+    /// Whether the stream must deliver this table.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(self.action, Action::Copy | Action::Follow(_))
+    }
+
+    /// What is remembered of the table in `phase`.
+    pub(crate) fn state(&self, phase: Phase) -> TableState {
+        table_state(&self.plan, phase)
+    }
+}
+
+/// What is remembered of a table that is treated by `plan` and has come to `phase`.
+pub(crate) fn table_state(plan: &TablePlan, phase: Phase) -> TableState {
+    TableState {
+        schema: (*plan.source).clone(),
+        target: plan.target.clone(),
+        mode: plan.mode,
+        delete: plan.delete,
+        metadata: plan.metadata.clone(),
+        phase,
+        fence: None,
+        rows_copied: 0,
+        reason: None,
+    }
+}
+
+/// Plans every discovered table.
+///
+/// # Errors
+/// `Config` listing everything that contradicts: no table, clashing names, a table that was made
+/// with other settings.
+pub(crate) fn plan_tables(
+    discovered: &[Arc<TableSchema>],
+    settings: &Settings,
+    state: &PipelineState,
+) -> Result<Vec<Planned>> {
+    if discovered.is_empty() {
+        return Err(
+            Error::config("no table at the source matches the selection").with_hint(
+                "check tables.include and tables.exclude, and that the role can see them",
+            ),
+        );
+    }
+    let mut problems = Vec::new();
+    let mut planned: Vec<Planned> = Vec::with_capacity(discovered.len());
+    for table in discovered {
+        let plan = plan_of(table, settings);
+        problems.extend(clashes(&plan));
+        if let Some(other) = planned
+            .iter()
+            .find(|other| other.plan.target == plan.target)
+        {
+            problems.push(format!(
+                "{} and {} both go to {}",
+                other.plan.source.name, table.name, plan.target
+            ));
+        }
+        match action(plan, settings, state.table(&table.name)) {
+            Ok(decided) => planned.push(decided),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(planned)
+    } else {
+        Err(Error::config(problems.join("; ")))
+    }
+}
+
+/// The configured treatment of `table`.
+pub(crate) fn plan_of(table: &Arc<TableSchema>, settings: &Settings) -> TablePlan {
+    let mode = settings.mode_of(&table.name);
+    let mut delete = None;
+    let mut metadata = None;
+    let mut target = None;
+    for rule in settings.rules_for(&table.name) {
+        delete = rule.delete.or(delete);
+        metadata = rule.metadata.clone().or(metadata);
+        target = rule.target.clone().or(target);
+    }
+    let delete = delete.unwrap_or_default();
+    let soft = mode == Mode::Merge && delete == rowtide_core::DeleteMode::Soft;
+    let mut metadata = metadata.unwrap_or_else(|| match mode {
+        Mode::Append => MetadataColumns::append(),
+        Mode::Merge if soft => MetadataColumns::soft_delete(),
+        Mode::Merge | Mode::Replace => MetadataColumns::default(),
+    });
+    if soft && metadata.deleted.is_none() {
+        metadata.deleted = MetadataColumns::soft_delete().deleted;
+    }
+    if mode == Mode::Append && metadata.unchanged.is_none() {
+        metadata.unchanged = MetadataColumns::append().unchanged;
+    }
+    TablePlan {
+        source: Arc::clone(table),
+        target: target.unwrap_or_else(|| table.name.clone()),
+        mode,
+        delete,
+        metadata,
+    }
+}
+
+/// Metadata columns that the source's table already uses as names.
+fn clashes(plan: &TablePlan) -> Vec<String> {
+    let metadata = plan.metadata.fields();
+    let taken = |name: &str| {
+        plan.source
+            .columns
+            .iter()
+            .any(|column| column.name().eq_ignore_ascii_case(name))
+    };
+    metadata
+        .iter()
+        .filter(|field| taken(field.name()))
+        .map(|field| {
+            format!(
+                "{} has a column named {} like a metadata column; map the metadata column to \
+                 another name",
+                plan.source.name,
+                field.name()
+            )
+        })
+        .collect()
+}
+
+fn action(
+    plan: TablePlan,
+    settings: &Settings,
+    known: Option<&TableState>,
+) -> Result<Planned, String> {
+    let name = &plan.source.name;
+    let copy = if plan.mode == Mode::Replace {
+        Action::Load
+    } else {
+        Action::Copy
+    };
+    let afresh = plan.mode == Mode::Replace
+        || settings.mode == RunMode::FullLoad
+        || settings.resync.iter().any(|pattern| pattern.matches(name));
+    let Some(known) = known else {
+        let follow = settings.mode == RunMode::Cdc && plan.mode != Mode::Replace;
+        let action = if follow {
+            Action::Follow(Fence::Nothing)
+        } else {
+            copy
+        };
+        return Ok(Planned { plan, action });
+    };
+    if afresh {
+        return Ok(Planned { plan, action: copy });
+    }
+    match known.phase {
+        Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
+        Phase::Stopped => {
+            let reason = known.reason.clone().unwrap_or_default();
+            Ok(Planned {
+                plan,
+                action: Action::Leave(reason),
+            })
+        }
+        Phase::Streaming if known.schema.id != plan.source.id => {
+            let reason = format!(
+                "{name} was dropped and created again at the source; copy it again with \
+                 `rowtide run --resync '{name}'`"
+            );
+            Ok(Planned {
+                plan,
+                action: Action::Leave(reason),
+            })
+        }
+        Phase::Streaming => follow(&plan, known),
+    }
+}
+
+/// Goes on with a table that was copied before, in the version the destination has.
+fn follow(plan: &TablePlan, known: &TableState) -> Result<Planned, String> {
+    let same = known.mode == plan.mode
+        && known.delete == plan.delete
+        && known.metadata == plan.metadata
+        && known.target == plan.target;
+    if !same {
+        return Err(format!(
+            "{} was copied with other settings (mode {:?}, delete {:?}, target {}); change them \
+             back, or copy it again with `rowtide run --resync '{}'`",
+            plan.source.name, known.mode, known.delete, known.target, plan.source.name
+        ));
+    }
+    let fence = known.fence.clone().unwrap_or(Fence::Nothing);
+    let plan = plan.with_source(Arc::new(known.schema.clone()));
+    Ok(Planned {
+        plan,
+        action: Action::Follow(fence),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::{DataType, Field};
+    use rowtide_core::{Column, DeleteMode, Identity, Offset, TableName, TableSelection};
+
+    use super::*;
+    use crate::TableRule;
+
+    fn table(name: &str, columns: &[&str]) -> Arc<TableSchema> {
+        let columns = columns.iter().zip(1..).map(|(name, number)| Column {
+            field: Arc::new(Field::new(*name, DataType::Int32, true)),
+            native_type: "int4".into(),
+            number,
+        });
+        let name = TableName::new("public", name);
+        Arc::new(TableSchema::new(
+            (7, name),
+            1,
+            columns.collect(),
+            vec![0],
+            Identity::Key,
+        ))
+    }
+
+    fn settings() -> Settings {
+        Settings::new(TableSelection::parse(["public.*"]).unwrap())
+    }
+
+    fn rule(pattern: &str) -> TableRule {
+        TableRule {
+            pattern: pattern.parse().unwrap(),
+            mode: None,
+            delete: None,
+            metadata: None,
+            target: None,
+        }
+    }
+
+    fn remembered(phase: Phase) -> PipelineState {
+        let plan = plan_of(&table("t", &["id"]), &settings());
+        let mut state = table_state(&plan, phase);
+        state.fence = Some(Fence::Below(Offset(9)));
+        PipelineState {
+            tables: vec![state],
+            ..PipelineState::default()
+        }
+    }
+
+    fn action_of(settings: &Settings, state: &PipelineState) -> Action {
+        plan_tables(&[table("t", &["id"])], settings, state).unwrap()[0]
+            .action
+            .clone()
+    }
+
+    #[test]
+    fn the_last_matching_rule_wins_field_by_field() {
+        let mut settings = settings();
+        settings.rules = vec![
+            TableRule {
+                mode: Some(Mode::Append),
+                ..rule("public.*")
+            },
+            TableRule {
+                mode: Some(Mode::Merge),
+                ..rule("public.t")
+            },
+            TableRule {
+                delete: Some(DeleteMode::Soft),
+                ..rule("public.?")
+            },
+        ];
+        let plan = plan_of(&table("t", &["id"]), &settings);
+        assert_eq!((plan.mode, plan.delete), (Mode::Merge, DeleteMode::Soft));
+        assert_eq!(plan.metadata, MetadataColumns::soft_delete());
+        let other = plan_of(&table("other", &["id"]), &settings);
+        assert_eq!(other.metadata, MetadataColumns::append());
+    }
+
+    #[test]
+    fn a_table_goes_on_from_where_it_was() {
+        let nothing = PipelineState::default();
+        assert_eq!(action_of(&settings(), &nothing), Action::Copy);
+        let cdc = Settings {
+            mode: RunMode::Cdc,
+            ..settings()
+        };
+        assert_eq!(action_of(&cdc, &nothing), Action::Follow(Fence::Nothing));
+        let streaming = remembered(Phase::Streaming);
+        assert_eq!(
+            action_of(&settings(), &streaming),
+            Action::Follow(Fence::Below(Offset(9)))
+        );
+        assert_eq!(
+            action_of(&settings(), &remembered(Phase::Copying)),
+            Action::Copy
+        );
+        let resync = Settings {
+            resync: vec!["public.t".parse().unwrap()],
+            ..settings()
+        };
+        assert_eq!(action_of(&resync, &streaming), Action::Copy);
+        let full = Settings {
+            mode: RunMode::FullLoad,
+            ..settings()
+        };
+        assert_eq!(action_of(&full, &streaming), Action::Copy);
+    }
+
+    #[test]
+    fn a_recreated_table_is_left_alone() {
+        let mut state = remembered(Phase::Streaming);
+        state.tables[0].schema.id = 8;
+        assert!(matches!(action_of(&settings(), &state), Action::Leave(_)));
+    }
+
+    #[test]
+    fn every_contradiction_is_reported() {
+        let mut settings = settings();
+        settings.rules = vec![
+            TableRule {
+                mode: Some(Mode::Append),
+                ..rule("public.t")
+            },
+            TableRule {
+                target: Some(TableName::new("x", "y")),
+                ..rule("public.*")
+            },
+        ];
+        let tables = [table("t", &["id"]), table("u", &["id", "_rowtide_seq"])];
+        settings.rules.push(TableRule {
+            mode: Some(Mode::Append),
+            ..rule("public.u")
+        });
+        let error = plan_tables(&tables, &settings, &remembered(Phase::Streaming)).unwrap_err();
+        for part in ["both go to x.y", "_rowtide_seq", "other settings"] {
+            assert!(
+                error.message().contains(part),
+                "{part}: {}",
+                error.message()
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_selected_is_an_error() {
+        assert!(plan_tables(&[], &settings(), &PipelineState::default()).is_err());
+    }
+}

@@ -1,1 +1,277 @@
-//! Under construction.
+//! Takes each thing that happened to where its table is: applied, kept aside, or left out.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, new_null_array};
+use rowtide_core::traits::{StreamItem, Writer};
+use rowtide_core::{
+    ChangeBatch, Commit, Fence, Mode, Phase, Result, SchemaChange, TableName, TablePlan,
+    TableState, TableWrite, fold,
+};
+
+use crate::Monitor;
+use crate::clock::now_micros;
+use crate::copy::Copied;
+use crate::plan::{Action, Planned, table_state};
+use crate::spool::{Spool, SpoolItem};
+
+/// Where one table's changes go.
+enum Stage {
+    /// Applied, but for what the copy contains.
+    Live,
+    /// Kept aside until the copy is in place.
+    Spooling(Spool),
+    /// Left out: the table stopped, or is not followed.
+    Stopped,
+}
+
+struct Route {
+    plan: TablePlan,
+    state: TableState,
+    stage: Stage,
+}
+
+/// All followed tables, by the source's stable identifier.
+pub(crate) struct Router {
+    routes: HashMap<u64, Route>,
+    spool_directory: PathBuf,
+    monitor: Monitor,
+}
+
+impl Router {
+    pub(crate) fn new(
+        planned: &[Planned],
+        remembered: &[TableState],
+        spool_directory: PathBuf,
+        monitor: Monitor,
+    ) -> Self {
+        let route = |planned: &Planned| {
+            let (phase, stage) = match &planned.action {
+                Action::Follow(_) => (Phase::Streaming, Stage::Live),
+                Action::Copy => (Phase::Copying, Stage::Spooling(Spool::default())),
+                Action::Load | Action::Leave(_) => (Phase::Stopped, Stage::Stopped),
+            };
+            let mut state = planned.state(phase);
+            if let Action::Follow(fence) = &planned.action {
+                let name = &planned.plan.source.name;
+                let known = remembered.iter().find(|known| known.schema.name == *name);
+                state.rows_copied = known.map_or(0, |known| known.rows_copied);
+                state.fence = Some(fence.clone());
+            }
+            (
+                planned.plan.source.id,
+                Route {
+                    plan: planned.plan.clone(),
+                    state,
+                    stage,
+                },
+            )
+        };
+        let routes = planned
+            .iter()
+            .filter(|p| p.is_followed())
+            .map(route)
+            .collect();
+        Self {
+            routes,
+            spool_directory,
+            monitor,
+        }
+    }
+
+    /// Bytes kept aside for all tables.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let size = |route: &Route| match &route.stage {
+            Stage::Spooling(spool) => spool.byte_size(),
+            Stage::Live | Stage::Stopped => 0,
+        };
+        self.routes.values().map(size).sum()
+    }
+
+    /// Applies one item of the stream to the open epoch (or keeps it aside); returns the number
+    /// of changes applied.
+    pub(crate) async fn apply(&mut self, writer: &mut dyn Writer, item: StreamItem) -> Result<u64> {
+        match item {
+            StreamItem::Changes(batch) => {
+                let id = batch.table.id;
+                self.one(writer, id, SpoolItem::Changes(batch)).await
+            }
+            StreamItem::Schema(change) => {
+                let id = change.table().id;
+                self.one(writer, id, SpoolItem::Schema(change)).await
+            }
+            StreamItem::Truncate {
+                tables,
+                commit,
+                ordinal,
+            } => {
+                let mut changes = 0;
+                for table in tables {
+                    let item = SpoolItem::Truncate { commit, ordinal };
+                    changes += self.one(writer, table.id, item).await?;
+                }
+                Ok(changes)
+            }
+        }
+    }
+
+    async fn one(&mut self, writer: &mut dyn Writer, id: u64, item: SpoolItem) -> Result<u64> {
+        let Some(route) = self.routes.get_mut(&id) else {
+            return Ok(0);
+        };
+        match &mut route.stage {
+            Stage::Stopped => Ok(0),
+            Stage::Spooling(spool) => {
+                spool.push(item, &self.spool_directory)?;
+                Ok(0)
+            }
+            Stage::Live => route.live(writer, item, &self.monitor).await,
+        }
+    }
+
+    /// Puts a finished copy in place together with everything that was kept aside for it. The
+    /// caller commits: copy, changes and phase become visible at once.
+    pub(crate) async fn promote(&mut self, writer: &mut dyn Writer, copied: Copied) -> Result<u64> {
+        writer.promote(&copied.plan).await?;
+        let Some(route) = self.routes.get_mut(&copied.plan.source.id) else {
+            let mut state = table_state(&copied.plan, Phase::Loaded);
+            state.fence = Some(copied.fence);
+            state.rows_copied = copied.rows;
+            writer.remember(&state).await?;
+            return Ok(0);
+        };
+        route.state = table_state(&copied.plan, Phase::Streaming);
+        route.state.fence = Some(copied.fence);
+        route.state.rows_copied = copied.rows;
+        writer.remember(&route.state).await?;
+        let mut changes = 0;
+        if let Stage::Spooling(spool) = std::mem::replace(&mut route.stage, Stage::Live) {
+            let mut reader = spool.into_reader()?;
+            while let Some(item) = reader.next()? {
+                if matches!(route.stage, Stage::Live) {
+                    changes += route.live(writer, item, &self.monitor).await?;
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Stops one table, within the open epoch.
+    pub(crate) async fn stop(
+        &mut self,
+        writer: &mut dyn Writer,
+        plan: &TablePlan,
+        reason: String,
+    ) -> Result<()> {
+        match self.routes.get_mut(&plan.source.id) {
+            Some(route) => route.stop(writer, reason, &self.monitor).await,
+            None => {
+                let mut route = Route {
+                    plan: plan.clone(),
+                    state: table_state(plan, Phase::Stopped),
+                    stage: Stage::Stopped,
+                };
+                route.stop(writer, reason, &self.monitor).await
+            }
+        }
+    }
+}
+
+impl Route {
+    async fn live(
+        &mut self,
+        writer: &mut dyn Writer,
+        item: SpoolItem,
+        monitor: &Monitor,
+    ) -> Result<u64> {
+        match item {
+            SpoolItem::Changes(batch) => self.changes(writer, batch).await,
+            SpoolItem::Schema(change) => self.schema(writer, change, monitor).await.map(|()| 0),
+            SpoolItem::Truncate { commit, ordinal } => self.truncate(writer, commit, ordinal).await,
+        }
+    }
+
+    fn fence(&self) -> &Fence {
+        self.state.fence.as_ref().unwrap_or(&Fence::Nothing)
+    }
+
+    async fn changes(&self, writer: &mut dyn Writer, batch: ChangeBatch) -> Result<u64> {
+        let Some(batch) = batch.outside(self.fence())? else {
+            return Ok(0);
+        };
+        // INVARIANT: one batch, one schema version, and it is the destination's.
+        debug_assert_eq!(batch.table.columns.len(), self.plan.source.columns.len());
+        let write = fold(&batch, &self.plan, now_micros())?;
+        writer.write(&self.plan, write).await?;
+        Ok(batch.len() as u64)
+    }
+
+    async fn truncate(&self, writer: &mut dyn Writer, commit: Commit, ordinal: u32) -> Result<u64> {
+        if self.fence().covers(&commit) {
+            return Ok(0);
+        }
+        let schema = self.plan.target_arrow();
+        let source = self.plan.source.columns.iter();
+        let mut columns: Vec<_> = source
+            .map(|column| new_null_array(column.field.data_type(), 1))
+            .collect();
+        columns.extend(
+            self.plan
+                .metadata
+                .truncate_values(&commit, ordinal, now_micros()),
+        );
+        // The marker's columns are all null, whatever the source says of them.
+        let fields: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect();
+        let schema = Arc::new(arrow_schema::Schema::new(fields));
+        let marker = RecordBatch::try_new(schema, columns)?;
+        let write = match self.plan.mode {
+            Mode::Append => TableWrite::Append(marker),
+            Mode::Merge | Mode::Replace => TableWrite::Truncate { marker },
+        };
+        writer.write(&self.plan, write).await?;
+        Ok(1)
+    }
+
+    async fn schema(
+        &mut self,
+        writer: &mut dyn Writer,
+        change: SchemaChange,
+        monitor: &Monitor,
+    ) -> Result<()> {
+        if let SchemaChange::Unsupported { reason, .. } = change {
+            return self.stop(writer, reason, monitor).await;
+        }
+        let plan = self.plan.with_source(Arc::clone(change.table()));
+        tracing::info!(
+            table = %plan.source.name, version = plan.source.version, "schema change applied"
+        );
+        writer.apply_schema(&plan, &change).await?;
+        self.state.schema = (*plan.source).clone();
+        self.plan = plan;
+        writer.remember(&self.state).await
+    }
+
+    async fn stop(
+        &mut self,
+        writer: &mut dyn Writer,
+        reason: String,
+        monitor: &Monitor,
+    ) -> Result<()> {
+        let name: &TableName = &self.plan.source.name;
+        tracing::error!(table = %name, reason, "table stopped");
+        monitor.table(name, |table| {
+            table.phase = Phase::Stopped;
+            table.reason = Some(reason.clone());
+        });
+        self.stage = Stage::Stopped;
+        self.state.phase = Phase::Stopped;
+        self.state.reason = Some(reason);
+        writer.remember(&self.state).await
+    }
+}

@@ -1,1 +1,31 @@
-//! Under construction.
+//! PostgreSQL 14 to 18 as a source: preflight, parallel snapshot with fences, and the logical
+//! replication stream decoded straight into Arrow.
+//!
+//! ```text
+//!  catalog ──► TableSchema ──────────────┐
+//!  COPY (N lanes, one exported snapshot) ─┼─► value builders ──► RecordBatch / ChangeBatch
+//!  replication socket ──► pgoutput ───────┘
+//! ```
+//!
+//! `protocol` decodes bytes and does no I/O; `value` turns wire values into Arrow and is the one
+//! place where a value's meaning is decided, so that copy and stream cannot disagree; `client`
+//! and `replication` own the connections; `source` puts them together behind
+//! [`rowtide_core::Source`].
+
+mod catalog;
+mod client;
+mod error;
+mod options;
+mod protocol;
+mod quote;
+mod replication;
+mod source;
+mod tls;
+mod types;
+mod value;
+
+pub use options::{
+    Interval, NumericWithoutScale, PostgresOptions, Secret, SslMode, Unrepresentable,
+};
+pub use quote::{identifier, literal, table_name};
+pub use source::PostgresSource;

@@ -1,5 +1,10 @@
 //! The sandbox against every PostgreSQL on this machine.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests; clippy.toml reaches test functions but not their helpers"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,13 +17,9 @@ use rowtide_sandbox::{Major, PostgresServer, ServerOptions, StopMode, client_too
 /// Set for the child process that `a_killed_process_leaves_no_server` starts and kills.
 const CHILD: &str = "ROWTIDE_SANDBOX_TEST_CHILD";
 
-fn server(options: &ServerOptions) -> Option<PostgresServer> {
-    start_or_skip(options)
-}
-
 /// Starts the version, and has it decode a change: the one thing all of this is for.
 fn decodes_changes(major: Major) {
-    let Some(server) = server(&ServerOptions::for_major(major)) else {
+    let Some(server) = start_or_skip(&ServerOptions::for_major(major)) else {
         return;
     };
     let ask = |sql: &str| server.psql("postgres", sql).unwrap();
@@ -75,10 +76,10 @@ fn postgres_18() {
 
 #[test]
 fn several_run_side_by_side() {
-    let Some(first) = server(&ServerOptions::default()) else {
+    let Some(first) = start_or_skip(&ServerOptions::default()) else {
         return;
     };
-    let Some(second) = server(&ServerOptions::default()) else {
+    let Some(second) = start_or_skip(&ServerOptions::default()) else {
         return;
     };
     assert_ne!(first.port(), second.port());
@@ -95,7 +96,7 @@ fn tls_verifies_against_the_authority() {
         tls: true,
         ..ServerOptions::default()
     };
-    let Some(server) = server(&options) else {
+    let Some(server) = start_or_skip(&options) else {
         return;
     };
     let authority = server.ca_certificate().unwrap();
@@ -137,7 +138,7 @@ fn scram_wants_the_password() {
         auth_scram_password: Some(password.to_owned()),
         ..ServerOptions::default()
     };
-    let Some(server) = server(&options) else {
+    let Some(server) = start_or_skip(&options) else {
         return;
     };
     let stored = server.psql(
@@ -162,7 +163,7 @@ fn scram_wants_the_password() {
 
 #[test]
 fn stopped_and_killed_servers_keep_their_port_and_committed_rows() {
-    let Some(mut server) = server(&ServerOptions::default()) else {
+    let Some(mut server) = start_or_skip(&ServerOptions::default()) else {
         return;
     };
     let port = server.port();
@@ -194,7 +195,7 @@ fn stopped_and_killed_servers_keep_their_port_and_committed_rows() {
 
 #[test]
 fn a_kill_takes_busy_backends_along() {
-    let Some(mut server) = server(&ServerOptions::default()) else {
+    let Some(mut server) = start_or_skip(&ServerOptions::default()) else {
         return;
     };
     let mut busy = Command::new(client_tool("psql").unwrap())
@@ -229,7 +230,7 @@ fn the_callers_settings_win() {
     }
     .with_setting("max_wal_senders", "3")
     .with_setting("cluster_name", "it's mine");
-    let Some(server) = server(&options) else {
+    let Some(server) = start_or_skip(&options) else {
         return;
     };
     let ask = |sql: &str| server.psql("postgres", sql).unwrap();
@@ -241,7 +242,7 @@ fn the_callers_settings_win() {
 #[test]
 fn a_refused_setting_is_explained_by_the_servers_own_words() {
     let good = ServerOptions::default();
-    if server(&good).is_none() {
+    if start_or_skip(&good).is_none() {
         return;
     }
     let bad = good.with_setting("no_such_setting", "1");
@@ -256,7 +257,7 @@ fn a_refused_setting_is_explained_by_the_servers_own_words() {
 
 #[test]
 fn the_server_outlives_the_thread_that_started_it() {
-    let started = std::thread::spawn(|| server(&ServerOptions::default()))
+    let started = std::thread::spawn(|| start_or_skip(&ServerOptions::default()))
         .join()
         .unwrap();
     let Some(server) = started else { return };
@@ -285,7 +286,7 @@ fn a_killed_process_leaves_no_server() {
 }
 
 fn kill_a_child_that_holds_a_server() {
-    if server(&ServerOptions::default()).is_none() {
+    if start_or_skip(&ServerOptions::default()).is_none() {
         return;
     }
     let parent = tempfile::Builder::new()

@@ -1,0 +1,461 @@
+//! One attempt at a pipeline: open, compare states, copy, follow, until done or an error.
+//!
+//! An attempt owns everything it starts (writer, stream, copy tasks); when it ends, they end. It
+//! keeps nothing that a later attempt needs: that is all in the destination.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rowtide_core::traits::{AttachRequest, ChangeStream, Progress, Segment, StreamStart, Writer};
+use rowtide_core::{
+    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TablePlan, TableSchema, Watermark,
+};
+use tokio::sync::watch;
+
+use crate::clock::now_micros;
+use crate::copy::{Copied, Copier, CopyContext};
+use crate::plan::{Action, Planned, plan_tables};
+use crate::progress::{Activity, TableProgress};
+use crate::route::Router;
+use crate::{Pipeline, RunMode, Settings, Summary};
+
+/// How far an attempt came, for whoever decides about the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Reached {
+    /// The destination was opened.
+    pub(crate) opened: bool,
+    /// Source and destination agreed.
+    pub(crate) attached: bool,
+    /// Something was committed after that.
+    pub(crate) committed: bool,
+}
+
+pub(crate) struct Attempt<'a> {
+    pipeline: &'a Pipeline,
+    settings: Arc<Settings>,
+    reached: &'a mut Reached,
+}
+
+/// An attempt whose two ends agree.
+struct Running<'a> {
+    attempt: Attempt<'a>,
+    writer: Box<dyn Writer>,
+    router: Router,
+    copier: Copier,
+    stream: Option<Box<dyn ChangeStream>>,
+    durable: watch::Sender<Checkpoint>,
+    /// With `once`: where to stop.
+    goal: Option<Checkpoint>,
+    /// Whether the open epoch ends in the middle of a transaction.
+    mid_transaction: bool,
+    epoch_changes: u64,
+}
+
+/// What woke the loop.
+enum Event {
+    Shutdown,
+    Copied(Box<Result<(TablePlan, Result<Copied>)>>),
+    Segment(Result<Segment>),
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(
+        pipeline: &'a Pipeline,
+        settings: Arc<Settings>,
+        reached: &'a mut Reached,
+    ) -> Self {
+        Self {
+            pipeline,
+            settings,
+            reached,
+        }
+    }
+
+    pub(crate) async fn run(self, shutdown: &mut watch::Receiver<bool>) -> Result<Summary> {
+        self.pipeline
+            .monitor
+            .update(|snapshot| snapshot.activity = Activity::Starting);
+        let starting = self.start();
+        let mut running = tokio::select! {
+            running = starting => running?,
+            _ = shutdown.wait_for(|stop| *stop) => {
+                return Ok(Summary { interrupted: true, ..Summary::default() });
+            }
+        };
+        let interrupted = running.follow(shutdown).await?;
+        running.finish(interrupted).await
+    }
+
+    /// Opens both ends and decides what to do with each table.
+    async fn start(self) -> Result<Running<'a>> {
+        let Pipeline {
+            source,
+            destination,
+            name,
+            monitor,
+            ..
+        } = self.pipeline;
+        let mut writer = destination.open(name).await?;
+        self.reached.opened = true;
+        let state = writer.state().await?;
+        let discovered = source.discover(&self.settings.selection).await?;
+        let planned = plan_tables(&discovered, &self.settings, &state)?;
+        show_tables(self.pipeline, &planned, &state);
+
+        let followed: Vec<&Planned> = planned.iter().filter(|p| p.is_followed()).collect();
+        let checkpoint = match followed.is_empty() {
+            true => None,
+            false => Some(self.attach(writer.as_mut(), &state, &followed).await?),
+        };
+        self.reached.attached = true;
+        let copies = prepare(writer.as_mut(), &planned, &state).await?;
+
+        let goal = match (self.settings.once, &checkpoint) {
+            (true, Some(_)) => Some(source.operations().head().await?),
+            _ => None,
+        };
+        let durable = watch::Sender::new(checkpoint.clone().unwrap_or_default());
+        let streaming = checkpoint.filter(|_| self.settings.mode != RunMode::FullLoad);
+        let stream = match streaming {
+            Some(checkpoint) => {
+                let tables = followed
+                    .iter()
+                    .map(|p| Arc::clone(&p.plan.source))
+                    .collect();
+                let buffer_bytes = self.settings.buffer_bytes;
+                let start = StreamStart {
+                    checkpoint,
+                    tables,
+                    buffer_bytes,
+                };
+                Some(source.stream(start, durable.subscribe()).await?)
+            }
+            None => None,
+        };
+        let spool_directory = self
+            .settings
+            .spool_directory
+            .clone()
+            .unwrap_or_else(std::env::temp_dir);
+        let router = Router::new(&planned, &state.tables, spool_directory, monitor.clone());
+        let context = CopyContext {
+            pipeline: name.clone(),
+            source: Arc::clone(source),
+            destination: Arc::clone(destination),
+            settings: Arc::clone(&self.settings),
+            monitor: monitor.clone(),
+        };
+        let copier = Copier::start(&context, copies);
+        Ok(Running {
+            attempt: self,
+            writer,
+            router,
+            copier,
+            stream,
+            durable,
+            goal,
+            mid_transaction: false,
+            epoch_changes: 0,
+        })
+    }
+
+    /// Makes or proves the source's side, and stores what is new about it.
+    async fn attach(
+        &self,
+        writer: &mut dyn Writer,
+        state: &PipelineState,
+        followed: &[&Planned],
+    ) -> Result<Checkpoint> {
+        let source = &self.pipeline.source;
+        let intent = source.operations().intent();
+        if state.identity.is_none() {
+            // The intent is durable before anything is made at the source, so that a crash in
+            // between leaves nothing that nobody owns.
+            writer
+                .commit(Progress {
+                    identity: Some(&intent),
+                    ..Progress::default()
+                })
+                .await?;
+        }
+        let tables: Vec<(Arc<TableSchema>, _)> = followed
+            .iter()
+            .map(|p| (Arc::clone(&p.plan.source), p.plan.mode))
+            .collect();
+        let known = state
+            .identity
+            .as_ref()
+            .map(|id| (id, state.checkpoint.as_ref()));
+        let attached = source
+            .attach(AttachRequest {
+                tables: &tables,
+                known: Some(known.unwrap_or((&intent, None))),
+            })
+            .await?;
+        if let Some(stored) = &state.checkpoint
+            && !attached.checkpoint.covers(stored)
+        {
+            return Err(Error::internal(format!(
+                "the source would start at {} although {stored} is durable",
+                attached.checkpoint
+            )));
+        }
+        writer
+            .commit(Progress {
+                checkpoint: Some(&attached.checkpoint),
+                identity: Some(&attached.identity),
+                error: None,
+            })
+            .await?;
+        tracing::info!(checkpoint = %attached.checkpoint, "source attached");
+        Ok(attached.checkpoint)
+    }
+}
+
+/// Remembers what begins, creates what starts empty; returns what is to be copied.
+async fn prepare(
+    writer: &mut dyn Writer,
+    planned: &[Planned],
+    state: &PipelineState,
+) -> Result<Vec<TablePlan>> {
+    let mut copies = Vec::new();
+    let mut any = false;
+    for one in planned {
+        let known = state.table(&one.plan.source.name);
+        match &one.action {
+            Action::Copy | Action::Load => {
+                let mut copying = one.state(Phase::Copying);
+                copying.rows_copied = known.map_or(0, |known| known.rows_copied);
+                writer.remember(&copying).await?;
+                copies.push(one.plan.clone());
+            }
+            Action::Follow(fence) if known.is_none() => {
+                writer.promote(&one.plan).await?;
+                let mut streaming = one.state(Phase::Streaming);
+                streaming.fence = Some(fence.clone());
+                writer.remember(&streaming).await?;
+            }
+            Action::Leave(reason) if known.is_some_and(|known| known.phase != Phase::Stopped) => {
+                let mut stopped = one.state(Phase::Stopped);
+                stopped.reason = Some(reason.clone());
+                writer.remember(&stopped).await?;
+            }
+            Action::Follow(_) | Action::Leave(_) => continue,
+        }
+        any = true;
+    }
+    if any {
+        writer.commit(Progress::default()).await?;
+    }
+    Ok(copies)
+}
+
+fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &PipelineState) {
+    let show = |planned: &Planned| {
+        let name = planned.plan.source.name.clone();
+        let (phase, reason) = match &planned.action {
+            Action::Copy | Action::Load => (Phase::Pending, None),
+            Action::Follow(_) => (Phase::Streaming, None),
+            Action::Leave(reason) => (Phase::Stopped, Some(reason.clone())),
+        };
+        TableProgress {
+            name,
+            phase,
+            rows: 0,
+            bytes: 0,
+            estimated_rows: None,
+            started: None,
+            finished: None,
+            reason,
+        }
+    };
+    let position = state.checkpoint.as_ref().map_or(0, |at| at.position().0);
+    pipeline.monitor.update(|snapshot| {
+        snapshot.tables = planned.iter().map(show).collect();
+        snapshot.stream.position = position;
+    });
+}
+
+impl Running<'_> {
+    /// The loop: everything that happens, one thing after the other. Tells whether it was ended
+    /// by a request to stop.
+    async fn follow(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<bool> {
+        loop {
+            self.show_activity();
+            if self.is_done() {
+                return Ok(false);
+            }
+            let room = self.router.spooled_bytes() < self.attempt.settings.spool_bytes;
+            let event = {
+                let stream = self
+                    .stream
+                    .as_mut()
+                    .filter(|_| room || self.mid_transaction);
+                tokio::select! {
+                    biased;
+                    _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
+                    copied = self.copier.next(), if !self.mid_transaction => Event::Copied(Box::new(copied)),
+                    segment = next(stream) => Event::Segment(segment),
+                }
+            };
+            match event {
+                Event::Shutdown => return Ok(true),
+                Event::Copied(copied) => self.copied((*copied)?).await?,
+                Event::Segment(segment) => self.segment(segment?).await?,
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        if !self.copier.is_empty() || self.mid_transaction {
+            return false;
+        }
+        match (&self.stream, &self.goal) {
+            (None, _) => true,
+            (Some(_), Some(goal)) => self.durable.borrow().covers(goal),
+            (Some(_), None) => false,
+        }
+    }
+
+    fn show_activity(&self) {
+        let activity = if self.copier.is_empty() {
+            Activity::Streaming
+        } else {
+            Activity::Copying
+        };
+        let spooled = self.router.spooled_bytes();
+        let head = self.stream.as_ref().map_or(0, |stream| stream.head());
+        self.attempt.pipeline.monitor.update(|snapshot| {
+            snapshot.activity = activity;
+            snapshot.stream.spooled_bytes = spooled;
+            snapshot.stream.head = snapshot.stream.head.max(head);
+        });
+    }
+
+    async fn segment(&mut self, segment: Segment) -> Result<()> {
+        for item in segment.items {
+            self.epoch_changes += self.router.apply(self.writer.as_mut(), item).await?;
+        }
+        match segment.watermark {
+            Some(watermark) => self.commit(&watermark).await,
+            None => {
+                self.mid_transaction = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the epoch at a transaction's end. Only after it is durable may the source know.
+    async fn commit(&mut self, watermark: &Watermark) -> Result<()> {
+        let checkpoint = &watermark.checkpoint;
+        let mut at = self.durable.borrow().clone();
+        at.advance(checkpoint)?;
+        let progress = Progress {
+            checkpoint: Some(checkpoint),
+            ..Progress::default()
+        };
+        self.writer.commit(progress).await?;
+        self.mid_transaction = false;
+        self.attempt.reached.committed = true;
+        self.durable.send_replace(at);
+        let changes = std::mem::take(&mut self.epoch_changes);
+        self.attempt.pipeline.monitor.update(|snapshot| {
+            let stream = &mut snapshot.stream;
+            stream.position = checkpoint.position().0;
+            stream.changes += changes;
+            stream.transactions += watermark.transaction_count;
+            stream.epochs += 1;
+            if let Some(at) = watermark.committed_at {
+                stream.committed_at = Some(at);
+                stream.last_epoch_changes = changes;
+                #[expect(clippy::cast_precision_loss, reason = "a delay for people")]
+                let delay = (now_micros() - at) as f64 / 1e6;
+                stream.apply_delay_seconds = Some(delay.max(0.0));
+            }
+        });
+        tracing::debug!(%checkpoint, changes, "epoch committed");
+        Ok(())
+    }
+
+    /// A copy ended: put it in place with what was kept aside, or deal with its failure.
+    async fn copied(&mut self, (plan, outcome): (TablePlan, Result<Copied>)) -> Result<()> {
+        let name = plan.source.name.clone();
+        let changes = match outcome {
+            Ok(copied) => {
+                let changes = self.router.promote(self.writer.as_mut(), copied).await?;
+                self.attempt.pipeline.monitor.table(&name, |table| {
+                    table.finished = Some(Instant::now());
+                    if table.phase != Phase::Stopped {
+                        table.phase = Phase::Streaming;
+                    }
+                });
+                changes
+            }
+            Err(error) if error.kind() == ErrorKind::SchemaDrift => {
+                return Err(
+                    Error::unavailable(format!("{name} changed before it was copied"))
+                        .with_hint("nothing to do: it is copied again in its new shape")
+                        .with_source(error),
+                );
+            }
+            Err(error) if error.kind() == ErrorKind::Data => {
+                let mut reason = error.chain();
+                if let Some(hint) = error.hint() {
+                    reason = format!("{reason} ({hint})");
+                }
+                self.router
+                    .stop(self.writer.as_mut(), &plan, reason)
+                    .await?;
+                0
+            }
+            Err(error) => return Err(error.context(format!("copying {name}"))),
+        };
+        // The checkpoint stays: what was kept aside lies at or below it.
+        self.writer.commit(Progress::default()).await?;
+        self.attempt.reached.committed = true;
+        tracing::info!(table = %name, replayed = changes, "copy in place");
+        self.attempt
+            .pipeline
+            .monitor
+            .update(|snapshot| snapshot.stream.changes += changes);
+        Ok(())
+    }
+
+    async fn finish(self, interrupted: bool) -> Result<Summary> {
+        let monitor = &self.attempt.pipeline.monitor;
+        monitor.update(|snapshot| snapshot.activity = Activity::Stopping);
+        // An epoch that is still open was cut off inside a transaction: dropping undoes it.
+        drop(self.copier);
+        drop(self.writer);
+        if let Some(stream) = self.stream
+            && let Err(error) = stream.close().await
+        {
+            tracing::warn!(error = %error.chain(), "the source was not told the last position");
+        }
+        let stopped = |table: &TableProgress| {
+            table
+                .reason
+                .clone()
+                .map(|reason| (table.name.clone(), reason))
+        };
+        let checkpoint = self.durable.borrow().clone();
+        Ok(Summary {
+            checkpoint: Some(checkpoint).filter(|at| *at != Checkpoint::default()),
+            stopped: monitor
+                .snapshot()
+                .tables
+                .iter()
+                .filter_map(stopped)
+                .collect(),
+            interrupted,
+        })
+    }
+}
+
+/// The stream's next segment; waits for ever without a stream.
+async fn next(stream: Option<&mut Box<dyn ChangeStream>>) -> Result<Segment> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,259 @@
+//! The builder of one column.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::builder::{
+    ArrayBuilder, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+
+use super::list::ListColumn;
+use super::numeric::{self, Decimal};
+use super::{Decoded, ValueError, fixed, number, temporal, unhex, utf8, uuid};
+use crate::options::Unrepresentable;
+use crate::types::{Kind, UTC, item_field};
+
+/// Appends wire values of one type to an Arrow array.
+#[derive(Debug)]
+pub(crate) struct ColumnBuilder {
+    storage: Storage,
+    policy: Unrepresentable,
+    scratch: Vec<u8>,
+    text: String,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Bool(BooleanBuilder),
+    Int16(Int16Builder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    Float32(Float32Builder),
+    Float64(Float64Builder),
+    Decimal(Decimal128Builder, Decimal),
+    NumericText(StringBuilder),
+    Text(StringBuilder),
+    Jsonb(StringBuilder),
+    /// Types read by their output function alone.
+    Opaque(StringBuilder),
+    Bytes(BinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder, bool),
+    Uuid(FixedSizeBinaryBuilder),
+    List(Box<ListColumn>),
+}
+
+impl ColumnBuilder {
+    pub(crate) fn new(kind: &Kind, policy: Unrepresentable) -> Self {
+        let storage = match kind {
+            Kind::Bool => Storage::Bool(BooleanBuilder::new()),
+            Kind::Int16 => Storage::Int16(Int16Builder::new()),
+            Kind::Int32 => Storage::Int32(Int32Builder::new()),
+            Kind::Int64 => Storage::Int64(Int64Builder::new()),
+            Kind::Float32 => Storage::Float32(Float32Builder::new()),
+            Kind::Float64 => Storage::Float64(Float64Builder::new()),
+            Kind::Decimal { precision, scale } => {
+                let (precision, scale) = (*precision, *scale);
+                let builder = Decimal128Builder::new().with_data_type(kind.data_type());
+                Storage::Decimal(builder, Decimal { precision, scale })
+            }
+            Kind::NumericText => Storage::NumericText(StringBuilder::new()),
+            Kind::Text | Kind::Json => Storage::Text(StringBuilder::new()),
+            Kind::Jsonb => Storage::Jsonb(StringBuilder::new()),
+            Kind::Opaque => Storage::Opaque(StringBuilder::new()),
+            Kind::Bytes => Storage::Bytes(BinaryBuilder::new()),
+            Kind::Date => Storage::Date(Date32Builder::new()),
+            Kind::Time => Storage::Time(Time64MicrosecondBuilder::new()),
+            Kind::Timestamp => Storage::Timestamp(TimestampMicrosecondBuilder::new(), false),
+            Kind::TimestampTz => {
+                let builder = TimestampMicrosecondBuilder::new().with_timezone(UTC);
+                Storage::Timestamp(builder, true)
+            }
+            Kind::Uuid => Storage::Uuid(FixedSizeBinaryBuilder::new(16)),
+            Kind::List(item) => {
+                let items = Self::new(item, policy);
+                Storage::List(Box::new(ListColumn::new(Arc::new(item_field(item)), items)))
+            }
+        };
+        Self { storage, policy, scratch: Vec::new(), text: String::new() }
+    }
+
+    /// Appends the binary form of a value, or what the policy says.
+    #[inline]
+    pub(crate) fn append_binary(&mut self, bytes: &[u8]) -> Decoded<()> {
+        let appended = self.try_binary(bytes);
+        self.judge(appended)
+    }
+
+    /// Appends the text form of a value, or what the policy says.
+    #[inline]
+    pub(crate) fn append_text(&mut self, text: &[u8]) -> Decoded<()> {
+        let appended = self.try_text(text);
+        self.judge(appended)
+    }
+
+    #[inline]
+    fn judge(&mut self, appended: Decoded<()>) -> Decoded<()> {
+        match (appended, self.policy) {
+            (Err(ValueError::Unrepresentable(_)), Unrepresentable::Null) => {
+                self.append_null();
+                Ok(())
+            }
+            (other, _) => other,
+        }
+    }
+
+    #[inline]
+    fn try_binary(&mut self, bytes: &[u8]) -> Decoded<()> {
+        match &mut self.storage {
+            Storage::Bool(b) => b.append_value(u8::from_be_bytes(fixed(bytes)?) != 0),
+            Storage::Int16(b) => b.append_value(i16::from_be_bytes(fixed(bytes)?)),
+            Storage::Int32(b) => b.append_value(i32::from_be_bytes(fixed(bytes)?)),
+            Storage::Int64(b) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
+            Storage::Float32(b) => b.append_value(canonical32(f32::from_be_bytes(fixed(bytes)?))),
+            Storage::Float64(b) => b.append_value(canonical64(f64::from_be_bytes(fixed(bytes)?))),
+            Storage::Decimal(b, decimal) => b.append_value(decimal.from_binary(bytes)?),
+            Storage::NumericText(b) => {
+                self.text.clear();
+                numeric::print(bytes, &mut self.text)?;
+                b.append_value(&self.text);
+            }
+            Storage::Text(b) => b.append_value(utf8(bytes)?),
+            Storage::Jsonb(b) => match bytes.split_first() {
+                Some((1, text)) => b.append_value(utf8(text)?),
+                _ => return Err(ValueError::Malformed("it is of an unknown jsonb version")),
+            },
+            Storage::Opaque(_) => {
+                return Err(ValueError::Malformed("it came in binary, but is read as text"));
+            }
+            Storage::Bytes(b) => b.append_value(bytes),
+            Storage::Date(b) => b.append_value(temporal::date_from_binary(bytes)?),
+            Storage::Time(b) => b.append_value(temporal::time_from_binary(bytes)?),
+            Storage::Timestamp(b, _) => b.append_value(temporal::timestamp_from_binary(bytes)?),
+            Storage::Uuid(b) => append_uuid(b, &fixed(bytes)?)?,
+            Storage::List(list) => list.append_binary(bytes)?,
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn try_text(&mut self, text: &[u8]) -> Decoded<()> {
+        match &mut self.storage {
+            Storage::Bool(b) => match text {
+                b"t" => b.append_value(true),
+                b"f" => b.append_value(false),
+                _ => return Err(ValueError::Malformed("it is neither t nor f")),
+            },
+            Storage::Int16(b) => b.append_value(number(text)?),
+            Storage::Int32(b) => b.append_value(number(text)?),
+            Storage::Int64(b) => b.append_value(number(text)?),
+            Storage::Float32(b) => b.append_value(canonical32(number(text)?)),
+            Storage::Float64(b) => b.append_value(canonical64(number(text)?)),
+            Storage::Decimal(b, decimal) => b.append_value(decimal.from_text(text)?),
+            Storage::NumericText(b)
+            | Storage::Text(b)
+            | Storage::Jsonb(b)
+            | Storage::Opaque(b) => b.append_value(utf8(text)?),
+            Storage::Bytes(b) => {
+                let digits = text.strip_prefix(b"\\x");
+                self.scratch.clear();
+                unhex(digits.ok_or(ValueError::Malformed("it is not hex"))?, &mut self.scratch)?;
+                b.append_value(&self.scratch);
+            }
+            Storage::Date(b) => b.append_value(temporal::date_from_text(text)?),
+            Storage::Time(b) => b.append_value(temporal::time_from_text(text)?),
+            Storage::Timestamp(b, zoned) => {
+                b.append_value(temporal::timestamp_from_text(text, *zoned)?);
+            }
+            Storage::Uuid(b) => append_uuid(b, &uuid(text)?)?,
+            Storage::List(list) => list.append_text(text)?,
+        }
+        Ok(())
+    }
+
+    /// Appends NULL.
+    #[inline]
+    pub(crate) fn append_null(&mut self) {
+        match &mut self.storage {
+            Storage::Bool(b) => b.append_null(),
+            Storage::Int16(b) => b.append_null(),
+            Storage::Int32(b) => b.append_null(),
+            Storage::Int64(b) => b.append_null(),
+            Storage::Float32(b) => b.append_null(),
+            Storage::Float64(b) => b.append_null(),
+            Storage::Decimal(b, _) => b.append_null(),
+            Storage::NumericText(b)
+            | Storage::Text(b)
+            | Storage::Jsonb(b)
+            | Storage::Opaque(b) => b.append_null(),
+            Storage::Bytes(b) => b.append_null(),
+            Storage::Date(b) => b.append_null(),
+            Storage::Time(b) => b.append_null(),
+            Storage::Timestamp(b, _) => b.append_null(),
+            Storage::Uuid(b) => b.append_null(),
+            Storage::List(list) => list.append_null(),
+        }
+    }
+
+    /// How many values have been appended.
+    pub(crate) fn len(&self) -> usize {
+        match &self.storage {
+            Storage::List(list) => list.len(),
+            Storage::Bool(b) => b.len(),
+            Storage::Int16(b) => b.len(),
+            Storage::Int32(b) => b.len(),
+            Storage::Int64(b) => b.len(),
+            Storage::Float32(b) => b.len(),
+            Storage::Float64(b) => b.len(),
+            Storage::Decimal(b, _) => b.len(),
+            Storage::NumericText(b)
+            | Storage::Text(b)
+            | Storage::Jsonb(b)
+            | Storage::Opaque(b) => b.len(),
+            Storage::Bytes(b) => b.len(),
+            Storage::Date(b) => b.len(),
+            Storage::Time(b) => b.len(),
+            Storage::Timestamp(b, _) => b.len(),
+            Storage::Uuid(b) => b.len(),
+        }
+    }
+
+    /// Everything appended since the last call.
+    pub(crate) fn finish(&mut self) -> ArrayRef {
+        match &mut self.storage {
+            Storage::Bool(b) => Arc::new(b.finish()),
+            Storage::Int16(b) => Arc::new(b.finish()),
+            Storage::Int32(b) => Arc::new(b.finish()),
+            Storage::Int64(b) => Arc::new(b.finish()),
+            Storage::Float32(b) => Arc::new(b.finish()),
+            Storage::Float64(b) => Arc::new(b.finish()),
+            Storage::Decimal(b, _) => Arc::new(b.finish()),
+            Storage::NumericText(b)
+            | Storage::Text(b)
+            | Storage::Jsonb(b)
+            | Storage::Opaque(b) => Arc::new(b.finish()),
+            Storage::Bytes(b) => Arc::new(b.finish()),
+            Storage::Date(b) => Arc::new(b.finish()),
+            Storage::Time(b) => Arc::new(b.finish()),
+            Storage::Timestamp(b, _) => Arc::new(b.finish()),
+            Storage::Uuid(b) => Arc::new(b.finish()),
+            Storage::List(list) => list.finish(),
+        }
+    }
+}
+
+fn append_uuid(builder: &mut FixedSizeBinaryBuilder, bytes: &[u8; 16]) -> Decoded<()> {
+    builder.append_value(bytes).map_err(|_| ValueError::Malformed("it has another length"))
+}
+
+/// All NaNs are one: the text form cannot tell them apart.
+fn canonical64(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value }
+}
+
+fn canonical32(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value }
+}
