@@ -1,10 +1,7 @@
 //! Lets the programs and tests of this package find the DuckDB library they are linked with; the
 //! build script of `rowtide-duckdb` explains the order and checks that the library is there.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
+#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

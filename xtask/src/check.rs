@@ -14,14 +14,7 @@ pub(crate) fn everything(root: &Path) -> Outcome {
     run::shown(cargo(root).args(["fmt", "--all", "--check"]))?;
     tidy::check(root)?;
     setup::with_servers(root)?;
-    let lints = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run::shown(cargo(root).args(lints))?;
     docs::check(root)?;
     testing::run(root, &[])

@@ -3,11 +3,7 @@
 //! It is plain std so that it builds in seconds on a machine that has nothing yet: its first
 //! chore is to fetch what the other crates need to build at all.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for the terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod check;
 mod run;
@@ -61,10 +57,7 @@ fn dispatch(root: &Path, words: &[&str]) -> Outcome {
         ["ci"] => check::everything(root),
         ["tidy"] => check::tidy::check(root),
         ["docs"] => check::docs::write(root),
-        [command, ..] => Err(format!(
-            "{} is not a command\n\n{HELP}",
-            command.escape_debug()
-        )),
+        [command, ..] => Err(format!("{} is not a command\n\n{HELP}", command.escape_debug())),
     }
 }
 

@@ -37,11 +37,7 @@ pub(crate) fn shown(command: &mut Command) -> Outcome {
 /// Runs the command with our terminal, and fails when it fails.
 pub(crate) fn passing_on(command: &mut Command) -> Outcome {
     let status = command.status().map_err(|e| could_not_run(command, &e))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}` failed: {status}", words(command)))
-    }
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", words(command))) }
 }
 
 /// Runs the command and returns what it printed; when it fails, the message holds its complaint.
@@ -51,12 +47,7 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`{}` failed: {}\n{}",
-        words(command),
-        output.status,
-        said.trim()
-    ))
+    Err(format!("`{}` failed: {}\n{}", words(command), output.status, said.trim()))
 }
 
 /// The message for an I/O error met while doing `verb` on `path`.
@@ -68,12 +59,7 @@ pub(crate) fn io_error(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Str
 pub(crate) fn sha256(file: &Path) -> Outcome<String> {
     let printed = output(Command::new("sha256sum").arg("--").arg(file))?;
     // A name with a backslash in it is announced by one at the start of the line.
-    Ok(printed
-        .trim_start_matches('\\')
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    Ok(printed.trim_start_matches('\\').split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 /// An empty directory below `parent` for this process; what an earlier one left is removed.
@@ -100,11 +86,7 @@ fn could_not_run(command: &Command, error: &io::Error) -> String {
 }
 
 fn words(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let all = std::iter::once(program).chain(command.get_args());
-    all.map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    all.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

@@ -11,9 +11,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     run::shown(cargo(root).args(["build", "--workspace", "--all-targets"]))?;
     if !run::is_on_path("cargo-nextest") {
         return run::shown(
-            cargo(root)
-                .args(["test", "--workspace", "--no-fail-fast"])
-                .args(arguments),
+            cargo(root).args(["test", "--workspace", "--no-fail-fast"]).args(arguments),
         );
     }
     // Both run even if the first fails: one report says all that is wrong.

@@ -66,12 +66,7 @@ pub struct Unchanged(Vec<(usize, BooleanBuffer)>);
 impl Unchanged {
     /// Builds the mask from `(column index, bits)`; columns without a set bit are dropped.
     pub fn new(columns: impl IntoIterator<Item = (usize, BooleanBuffer)>) -> Self {
-        Self(
-            columns
-                .into_iter()
-                .filter(|(_, bits)| bits.count_set_bits() > 0)
-                .collect(),
-        )
+        Self(columns.into_iter().filter(|(_, bits)| bits.count_set_bits() > 0).collect())
     }
 
     /// Whether no value is missing.
@@ -86,9 +81,7 @@ impl Unchanged {
 
     /// Whether the log did not repeat the value at `row`, `column`.
     pub fn is_set(&self, row: usize, column: usize) -> bool {
-        self.0
-            .iter()
-            .any(|(at, bits)| *at == column && bits.value(row))
+        self.0.iter().any(|(at, bits)| *at == column && bits.value(row))
     }
 
     /// Whether any value of `row` is missing.
@@ -164,11 +157,7 @@ impl ChangeBatch {
     /// # Errors
     /// `Internal` if Arrow refuses the filter.
     pub fn outside(self, fence: &Fence) -> Result<Option<Self>> {
-        let covered: Vec<bool> = self
-            .commits
-            .iter()
-            .map(|run| fence.covers(&run.commit))
-            .collect();
+        let covered: Vec<bool> = self.commits.iter().map(|run| fence.covers(&run.commit)).collect();
         if !covered.contains(&true) {
             return Ok(Some(self));
         }
@@ -179,11 +168,7 @@ impl ChangeBatch {
         for (run, covered) in self.commits.iter().zip(&covered) {
             keep.extend(std::iter::repeat_n(!covered, run.rows));
         }
-        let mut kept_runs = self
-            .commits
-            .iter()
-            .zip(&covered)
-            .filter(|(_, covered)| !**covered);
+        let mut kept_runs = self.commits.iter().zip(&covered).filter(|(_, covered)| !**covered);
         let commits = kept_runs.by_ref().map(|(run, _)| *run).collect();
         self.filtered(&keep, commits).map(Some)
     }
@@ -225,9 +210,5 @@ pub(crate) fn take_rows(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch
         .collect::<Result<Vec<_>, _>>()?;
     debug_assert!(columns.iter().all(|column| column.len() == rows.len()));
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    Ok(RecordBatch::try_new_with_options(
-        batch.schema(),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
 }

@@ -58,16 +58,12 @@ impl Checkpoint {
 
     /// All partitions and their offsets, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Partition, Offset)> {
-        self.0
-            .iter()
-            .map(|(partition, offset)| (partition, *offset))
+        self.0.iter().map(|(partition, offset)| (partition, *offset))
     }
 
     /// Whether every partition of `other` is reached here.
     pub fn covers(&self, other: &Self) -> bool {
-        other
-            .iter()
-            .all(|(partition, offset)| self.get(partition).is_some_and(|at| at >= offset))
+        other.iter().all(|(partition, offset)| self.get(partition).is_some_and(|at| at >= offset))
     }
 
     /// Moves on to `next`.
@@ -118,11 +114,7 @@ mod tests {
 
     fn checkpoint() -> impl Strategy<Value = Checkpoint> {
         proptest::collection::btree_map("[a-c]", 0_u64..50, 0..3).prop_map(|map| {
-            Checkpoint(
-                map.iter()
-                    .map(|(p, o)| (p.as_str().into(), Offset(*o)))
-                    .collect(),
-            )
+            Checkpoint(map.iter().map(|(p, o)| (p.as_str().into(), Offset(*o))).collect())
         })
     }
 

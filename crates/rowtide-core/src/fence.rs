@@ -65,12 +65,7 @@ impl XidSnapshot {
             xip.push(number(item)?);
         }
         xip.sort_unstable();
-        Ok(Self {
-            xmin: number(xmin)?,
-            xmax: number(xmax)?,
-            xip,
-            wal_end,
-        })
+        Ok(Self { xmin: number(xmin)?, xmax: number(xmax)?, xip, wal_end })
     }
 
     /// Whether the snapshot sees `commit`.
@@ -84,15 +79,9 @@ impl XidSnapshot {
 
     /// Gives a 32-bit xid from the stream the epoch that puts it nearest to this snapshot.
     fn widen(&self, xid: u32) -> u64 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low half is what is compared"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is what is compared")]
         let low = self.xmax as u32;
-        #[expect(
-            clippy::cast_possible_wrap,
-            reason = "the distance on the circle of 32-bit ids"
-        )]
+        #[expect(clippy::cast_possible_wrap, reason = "the distance on the circle of 32-bit ids")]
         let distance = i64::from(xid.wrapping_sub(low) as i32);
         self.xmax.saturating_add_signed(distance)
     }
@@ -103,19 +92,13 @@ mod tests {
     use super::*;
 
     fn commit(xid: u32, position: u64) -> Commit {
-        Commit {
-            position: Offset(position),
-            xid,
-            committed_at: 0,
-        }
+        Commit { position: Offset(position), xid, committed_at: 0 }
     }
 
     #[test]
     fn visibility_is_that_of_the_server() {
         let snapshot = XidSnapshot::parse("100:110:103,105", Offset(1 << 30)).unwrap();
-        let seen: Vec<_> = (98..113)
-            .filter(|&xid| snapshot.covers(&commit(xid, 5)))
-            .collect();
+        let seen: Vec<_> = (98..113).filter(|&xid| snapshot.covers(&commit(xid, 5))).collect();
         assert_eq!(seen, [98, 99, 100, 101, 102, 104, 106, 107, 108, 109]);
     }
 

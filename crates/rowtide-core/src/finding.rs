@@ -30,12 +30,7 @@ pub struct Finding {
 impl Finding {
     /// A finding of `severity` about `subject`.
     pub fn new(severity: Severity, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            severity,
-            subject: subject.into(),
-            message: message.into(),
-            fix: None,
-        }
+        Self { severity, subject: subject.into(), message: message.into(), fix: None }
     }
 
     /// Adds the statement or command that fixes it.

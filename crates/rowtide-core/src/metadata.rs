@@ -35,11 +35,7 @@ pub struct MetadataColumns {
 impl MetadataColumns {
     /// What append tables have by default: everything but `deleted`.
     pub fn append() -> Self {
-        Self {
-            deleted: None,
-            unchanged: Some("_rowtide_unchanged".into()),
-            ..Self::merge()
-        }
+        Self { deleted: None, unchanged: Some("_rowtide_unchanged".into()), ..Self::merge() }
     }
 
     /// What merge tables have when metadata is asked for: everything but `unchanged`.
@@ -57,10 +53,7 @@ impl MetadataColumns {
 
     /// What soft-delete tables have at least.
     pub fn soft_delete() -> Self {
-        Self {
-            deleted: Some("_rowtide_deleted".into()),
-            ..Self::default()
-        }
+        Self { deleted: Some("_rowtide_deleted".into()), ..Self::default() }
     }
 
     /// The fields, in order.
@@ -101,21 +94,13 @@ impl MetadataColumns {
             op: batch.ops.iter().map(|op| op.as_str()).collect(),
             deleted: batch.ops.iter().map(|op| op.as_str() == "delete").collect(),
             position: Vec::with_capacity(len),
-            seq: batch
-                .ordinals
-                .iter()
-                .map(|&ordinal| Some(i64::from(ordinal)))
-                .collect(),
+            seq: batch.ordinals.iter().map(|&ordinal| Some(i64::from(ordinal))).collect(),
             committed_at: Vec::with_capacity(len),
         };
         for run in &batch.commits {
-            values
-                .position
-                .extend(std::iter::repeat_n(position_of(&run.commit), run.rows));
+            values.position.extend(std::iter::repeat_n(position_of(&run.commit), run.rows));
             let at = Some(run.commit.committed_at);
-            values
-                .committed_at
-                .extend(std::iter::repeat_n(at, run.rows));
+            values.committed_at.extend(std::iter::repeat_n(at, run.rows));
         }
         self.arrays(values, loaded_at, Some(batch))
     }
@@ -181,9 +166,7 @@ fn unchanged_names(rows: usize, batch: Option<&ChangeBatch>) -> ArrayRef {
         if let Some(batch) = batch {
             for (column, bits) in batch.unchanged.columns() {
                 if bits.value(row) {
-                    names
-                        .values()
-                        .append_value(batch.table.columns[column].name());
+                    names.values().append_value(batch.table.columns[column].name());
                     any = true;
                 }
             }

@@ -53,10 +53,7 @@ pub struct TableName {
 impl TableName {
     /// Joins a schema and a table name.
     pub fn new(schema: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self {
-            schema: schema.into(),
-            name: name.into(),
-        }
+        Self { schema: schema.into(), name: name.into() }
     }
 }
 
@@ -125,31 +122,18 @@ impl TableSchema {
         identity: Identity,
     ) -> Self {
         let arrow = Some(arrow_of(&columns));
-        Self {
-            id,
-            name,
-            version,
-            columns,
-            key,
-            identity,
-            arrow,
-        }
+        Self { id, name, version, columns, key, identity, arrow }
     }
 
     /// The Arrow schema of the columns.
     pub fn arrow(&self) -> SchemaRef {
-        self.arrow
-            .clone()
-            .unwrap_or_else(|| arrow_of(&self.columns))
+        self.arrow.clone().unwrap_or_else(|| arrow_of(&self.columns))
     }
 
     /// The Arrow schema of the key columns alone.
     pub fn key_arrow(&self) -> SchemaRef {
-        let fields: Vec<_> = self
-            .key
-            .iter()
-            .map(|&index| Arc::clone(&self.columns[index].field))
-            .collect();
+        let fields: Vec<_> =
+            self.key.iter().map(|&index| Arc::clone(&self.columns[index].field)).collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -165,12 +149,7 @@ impl TableSchema {
 }
 
 fn arrow_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(
-        columns
-            .iter()
-            .map(|c| Arc::clone(&c.field))
-            .collect::<Vec<_>>(),
-    ))
+    Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()))
 }
 
 /// A change from one schema version to the next, applied between two batches.

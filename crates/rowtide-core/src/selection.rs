@@ -23,11 +23,7 @@ struct Part {
 
 impl Part {
     fn matches(&self, name: &str) -> bool {
-        if self.literal {
-            self.text == name
-        } else {
-            glob(&self.text, name)
-        }
+        if self.literal { self.text == name } else { glob(&self.text, name) }
     }
 
     fn exact(&self) -> Option<&str> {
@@ -53,18 +49,9 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self> {
         let (first, rest) = part(text)?;
         let pattern = match rest {
-            None => Self {
-                schema: Part {
-                    text: "public".into(),
-                    literal: true,
-                },
-                table: first,
-            },
+            None => Self { schema: Part { text: "public".into(), literal: true }, table: first },
             Some(rest) => match part(rest)? {
-                (table, None) => Self {
-                    schema: first,
-                    table,
-                },
+                (table, None) => Self { schema: first, table },
                 _ => return Err(malformed(text, "it has more than two parts")),
             },
         };
@@ -97,13 +84,7 @@ fn part(text: &str) -> Result<(Part, Option<&str>)> {
             Some((name, rest)) => (name, Some(rest)),
             None => (text, None),
         };
-        return Ok((
-            Part {
-                text: name.to_owned(),
-                literal: false,
-            },
-            rest,
-        ));
+        return Ok((Part { text: name.to_owned(), literal: false }, rest));
     };
     let mut name = String::new();
     let mut chars = quoted.char_indices().peekable();
@@ -119,13 +100,7 @@ fn part(text: &str) -> Result<(Part, Option<&str>)> {
                 None if rest.is_empty() => None,
                 None => return Err(malformed(text, "a closing quote is followed by text")),
             };
-            return Ok((
-                Part {
-                    text: name,
-                    literal: true,
-                },
-                rest,
-            ));
+            return Ok((Part { text: name, literal: true }, rest));
         }
     }
     Err(malformed(text, "a quote is not closed"))
@@ -197,10 +172,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, schema: &str, name: &str) -> bool {
-        pattern
-            .parse::<Pattern>()
-            .unwrap()
-            .matches(&TableName::new(schema, name))
+        pattern.parse::<Pattern>().unwrap().matches(&TableName::new(schema, name))
     }
 
     #[test]

@@ -57,10 +57,7 @@ impl TablePlan {
     /// The same plan for another version of the source's table.
     #[must_use]
     pub fn with_source(&self, source: Arc<TableSchema>) -> Self {
-        Self {
-            source,
-            ..self.clone()
-        }
+        Self { source, ..self.clone() }
     }
 }
 

@@ -64,17 +64,11 @@ impl<'a> Attempt<'a> {
         settings: Arc<Settings>,
         reached: &'a mut Reached,
     ) -> Self {
-        Self {
-            pipeline,
-            settings,
-            reached,
-        }
+        Self { pipeline, settings, reached }
     }
 
     pub(crate) async fn run(self, shutdown: &mut watch::Receiver<bool>) -> Result<Summary> {
-        self.pipeline
-            .monitor
-            .update(|snapshot| snapshot.activity = Activity::Starting);
+        self.pipeline.monitor.update(|snapshot| snapshot.activity = Activity::Starting);
         let starting = self.start();
         let mut running = tokio::select! {
             running = starting => running?,
@@ -88,13 +82,7 @@ impl<'a> Attempt<'a> {
 
     /// Opens both ends and decides what to do with each table.
     async fn start(self) -> Result<Running<'a>> {
-        let Pipeline {
-            source,
-            destination,
-            name,
-            monitor,
-            ..
-        } = self.pipeline;
+        let Pipeline { source, destination, name, monitor, .. } = self.pipeline;
         let mut writer = destination.open(name).await?;
         self.reached.opened = true;
         let state = writer.state().await?;
@@ -118,25 +106,15 @@ impl<'a> Attempt<'a> {
         let streaming = checkpoint.filter(|_| self.settings.mode != RunMode::FullLoad);
         let stream = match streaming {
             Some(checkpoint) => {
-                let tables = followed
-                    .iter()
-                    .map(|p| Arc::clone(&p.plan.source))
-                    .collect();
+                let tables = followed.iter().map(|p| Arc::clone(&p.plan.source)).collect();
                 let buffer_bytes = self.settings.buffer_bytes;
-                let start = StreamStart {
-                    checkpoint,
-                    tables,
-                    buffer_bytes,
-                };
+                let start = StreamStart { checkpoint, tables, buffer_bytes };
                 Some(source.stream(start, durable.subscribe()).await?)
             }
             None => None,
         };
-        let spool_directory = self
-            .settings
-            .spool_directory
-            .clone()
-            .unwrap_or_else(std::env::temp_dir);
+        let spool_directory =
+            self.settings.spool_directory.clone().unwrap_or_else(std::env::temp_dir);
         let router = Router::new(&planned, &state.tables, spool_directory, monitor.clone());
         let context = CopyContext {
             pipeline: name.clone(),
@@ -171,21 +149,11 @@ impl<'a> Attempt<'a> {
         if state.identity.is_none() {
             // The intent is durable before anything is made at the source, so that a crash in
             // between leaves nothing that nobody owns.
-            writer
-                .commit(Progress {
-                    identity: Some(&intent),
-                    ..Progress::default()
-                })
-                .await?;
+            writer.commit(Progress { identity: Some(&intent), ..Progress::default() }).await?;
         }
-        let tables: Vec<(Arc<TableSchema>, _)> = followed
-            .iter()
-            .map(|p| (Arc::clone(&p.plan.source), p.plan.mode))
-            .collect();
-        let known = state
-            .identity
-            .as_ref()
-            .map(|id| (id, state.checkpoint.as_ref()));
+        let tables: Vec<(Arc<TableSchema>, _)> =
+            followed.iter().map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
+        let known = state.identity.as_ref().map(|id| (id, state.checkpoint.as_ref()));
         let attached = source
             .attach(AttachRequest {
                 tables: &tables,
@@ -287,10 +255,7 @@ impl Running<'_> {
             }
             let room = self.router.spooled_bytes() < self.attempt.settings.spool_bytes;
             let event = {
-                let stream = self
-                    .stream
-                    .as_mut()
-                    .filter(|_| room || self.mid_transaction);
+                let stream = self.stream.as_mut().filter(|_| room || self.mid_transaction);
                 tokio::select! {
                     biased;
                     _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
@@ -318,11 +283,7 @@ impl Running<'_> {
     }
 
     fn show_activity(&self) {
-        let activity = if self.copier.is_empty() {
-            Activity::Streaming
-        } else {
-            Activity::Copying
-        };
+        let activity = if self.copier.is_empty() { Activity::Streaming } else { Activity::Copying };
         let spooled = self.router.spooled_bytes();
         let head = self.stream.as_ref().map_or(0, |stream| stream.head());
         self.attempt.pipeline.monitor.update(|snapshot| {
@@ -350,10 +311,7 @@ impl Running<'_> {
         let checkpoint = &watermark.checkpoint;
         let mut at = self.durable.borrow().clone();
         at.advance(checkpoint)?;
-        let progress = Progress {
-            checkpoint: Some(checkpoint),
-            ..Progress::default()
-        };
+        let progress = Progress { checkpoint: Some(checkpoint), ..Progress::default() };
         self.writer.commit(progress).await?;
         self.mid_transaction = false;
         self.attempt.reached.committed = true;
@@ -392,20 +350,16 @@ impl Running<'_> {
                 changes
             }
             Err(error) if error.kind() == ErrorKind::SchemaDrift => {
-                return Err(
-                    Error::unavailable(format!("{name} changed before it was copied"))
-                        .with_hint("nothing to do: it is copied again in its new shape")
-                        .with_source(error),
-                );
+                return Err(Error::unavailable(format!("{name} changed before it was copied"))
+                    .with_hint("nothing to do: it is copied again in its new shape")
+                    .with_source(error));
             }
             Err(error) if error.kind() == ErrorKind::Data => {
                 let mut reason = error.chain();
                 if let Some(hint) = error.hint() {
                     reason = format!("{reason} ({hint})");
                 }
-                self.router
-                    .stop(self.writer.as_mut(), &plan, reason)
-                    .await?;
+                self.router.stop(self.writer.as_mut(), &plan, reason).await?;
                 0
             }
             Err(error) => return Err(error.context(format!("copying {name}"))),
@@ -414,10 +368,7 @@ impl Running<'_> {
         self.writer.commit(Progress::default()).await?;
         self.attempt.reached.committed = true;
         tracing::info!(table = %name, replayed = changes, "copy in place");
-        self.attempt
-            .pipeline
-            .monitor
-            .update(|snapshot| snapshot.stream.changes += changes);
+        self.attempt.pipeline.monitor.update(|snapshot| snapshot.stream.changes += changes);
         Ok(())
     }
 
@@ -432,21 +383,12 @@ impl Running<'_> {
         {
             tracing::warn!(error = %error.chain(), "the source was not told the last position");
         }
-        let stopped = |table: &TableProgress| {
-            table
-                .reason
-                .clone()
-                .map(|reason| (table.name.clone(), reason))
-        };
+        let stopped =
+            |table: &TableProgress| table.reason.clone().map(|reason| (table.name.clone(), reason));
         let checkpoint = self.durable.borrow().clone();
         Ok(Summary {
             checkpoint: Some(checkpoint).filter(|at| *at != Checkpoint::default()),
-            stopped: monitor
-                .snapshot()
-                .tables
-                .iter()
-                .filter_map(stopped)
-                .collect(),
+            stopped: monitor.snapshot().tables.iter().filter_map(stopped).collect(),
             interrupted,
         })
     }

@@ -115,14 +115,9 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
     });
     tracing::info!(table = %name, lanes = snapshot.parts.len(), "copy started");
     let lanes = snapshot.parts.len();
-    let loaders = context
-        .destination
-        .load(&context.pipeline, plan, lanes)
-        .await?;
+    let loaders = context.destination.load(&context.pipeline, plan, lanes).await?;
     if loaders.len() != lanes {
-        return Err(Error::internal(
-            "the destination opened another number of loaders",
-        ));
+        return Err(Error::internal("the destination opened another number of loaders"));
     }
     let position = i64::try_from(snapshot.position).unwrap_or(i64::MAX);
     let mut tasks = JoinSet::new();
@@ -135,11 +130,7 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
         rows += joined.map_err(|e| died(&e))??;
     }
     tracing::info!(table = %name, rows, "copy finished");
-    Ok(Copied {
-        plan: plan.clone(),
-        fence: snapshot.fence,
-        rows,
-    })
+    Ok(Copied { plan: plan.clone(), fence: snapshot.fence, rows })
 }
 
 /// Moves one part into staging; returns its rows.
@@ -155,10 +146,7 @@ async fn lane(
     while let Some((rows, bytes)) = part.next().await? {
         let count = rows.num_rows();
         let mut columns = rows.columns().to_vec();
-        columns.extend(
-            plan.metadata
-                .snapshot_values(count, position, crate::clock::now_micros()),
-        );
+        columns.extend(plan.metadata.snapshot_values(count, position, crate::clock::now_micros()));
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(count));
         let full = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
         loader.write(full).await?;

@@ -67,10 +67,7 @@ impl Pipeline {
                 return Err(error);
             }
             if self.wait(&error, &mut backoff, &mut shutdown).await {
-                return Ok(Summary {
-                    interrupted: true,
-                    ..Summary::default()
-                });
+                return Ok(Summary { interrupted: true, ..Summary::default() });
             }
         }
     }
@@ -87,10 +84,7 @@ impl Pipeline {
         tracing::warn!(error = %error.chain(), hint = error.hint(), ?wait, attempt, "retrying");
         self.monitor.update(|snapshot| {
             snapshot.stream.retries += 1;
-            snapshot.activity = Activity::Retrying {
-                error: error.chain(),
-                attempt,
-            };
+            snapshot.activity = Activity::Retrying { error: error.chain(), attempt };
         });
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
@@ -106,12 +100,7 @@ impl Pipeline {
         let text = error.chain();
         let outcome = async {
             let mut writer = self.destination.open(&self.name).await?;
-            writer
-                .commit(Progress {
-                    error: Some(&text),
-                    ..Progress::default()
-                })
-                .await
+            writer.commit(Progress { error: Some(&text), ..Progress::default() }).await
         };
         if let Err(second) = outcome.await {
             tracing::debug!(error = %second.chain(), "the error could not be stored");

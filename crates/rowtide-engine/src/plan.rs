@@ -1,5 +1,6 @@
 //! From what is selected, configured and remembered to what this run does with each table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rowtide_core::{
@@ -67,36 +68,24 @@ pub(crate) fn plan_tables(
     state: &PipelineState,
 ) -> Result<Vec<Planned>> {
     if discovered.is_empty() {
-        return Err(
-            Error::config("no table at the source matches the selection").with_hint(
-                "check tables.include and tables.exclude, and that the role can see them",
-            ),
-        );
+        return Err(Error::config("no table at the source matches the selection")
+            .with_hint("check tables.include and tables.exclude, and that the role can see them"));
     }
     let mut problems = Vec::new();
     let mut planned: Vec<Planned> = Vec::with_capacity(discovered.len());
+    let mut targets = HashMap::new();
     for table in discovered {
         let plan = plan_of(table, settings);
         problems.extend(clashes(&plan));
-        if let Some(other) = planned
-            .iter()
-            .find(|other| other.plan.target == plan.target)
-        {
-            problems.push(format!(
-                "{} and {} both go to {}",
-                other.plan.source.name, table.name, plan.target
-            ));
+        if let Some(other) = targets.insert(plan.target.clone(), &table.name) {
+            problems.push(format!("{other} and {} both go to {}", table.name, plan.target));
         }
         match action(plan, settings, state.table(&table.name)) {
             Ok(decided) => planned.push(decided),
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() {
-        Ok(planned)
-    } else {
-        Err(Error::config(problems.join("; ")))
-    }
+    if problems.is_empty() { Ok(planned) } else { Err(Error::config(problems.join("; "))) }
 }
 
 /// The configured treatment of `table`.
@@ -136,10 +125,7 @@ pub(crate) fn plan_of(table: &Arc<TableSchema>, settings: &Settings) -> TablePla
 fn clashes(plan: &TablePlan) -> Vec<String> {
     let metadata = plan.metadata.fields();
     let taken = |name: &str| {
-        plan.source
-            .columns
-            .iter()
-            .any(|column| column.name().eq_ignore_ascii_case(name))
+        plan.source.columns.iter().any(|column| column.name().eq_ignore_ascii_case(name))
     };
     metadata
         .iter()
@@ -161,21 +147,13 @@ fn action(
     known: Option<&TableState>,
 ) -> Result<Planned, String> {
     let name = &plan.source.name;
-    let copy = if plan.mode == Mode::Replace {
-        Action::Load
-    } else {
-        Action::Copy
-    };
+    let copy = if plan.mode == Mode::Replace { Action::Load } else { Action::Copy };
     let afresh = plan.mode == Mode::Replace
         || settings.mode == RunMode::FullLoad
         || settings.resync.iter().any(|pattern| pattern.matches(name));
     let Some(known) = known else {
         let follow = settings.mode == RunMode::Cdc && plan.mode != Mode::Replace;
-        let action = if follow {
-            Action::Follow(Fence::Nothing)
-        } else {
-            copy
-        };
+        let action = if follow { Action::Follow(Fence::Nothing) } else { copy };
         return Ok(Planned { plan, action });
     };
     if afresh {
@@ -185,20 +163,14 @@ fn action(
         Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
         Phase::Stopped => {
             let reason = known.reason.clone().unwrap_or_default();
-            Ok(Planned {
-                plan,
-                action: Action::Leave(reason),
-            })
+            Ok(Planned { plan, action: Action::Leave(reason) })
         }
         Phase::Streaming if known.schema.id != plan.source.id => {
             let reason = format!(
                 "{name} was dropped and created again at the source; copy it again with \
                  `rowtide run --resync '{name}'`"
             );
-            Ok(Planned {
-                plan,
-                action: Action::Leave(reason),
-            })
+            Ok(Planned { plan, action: Action::Leave(reason) })
         }
         Phase::Streaming => follow(&plan, known),
     }
@@ -219,10 +191,7 @@ fn follow(plan: &TablePlan, known: &TableState) -> Result<Planned, String> {
     }
     let fence = known.fence.clone().unwrap_or(Fence::Nothing);
     let plan = plan.with_source(Arc::new(known.schema.clone()));
-    Ok(Planned {
-        plan,
-        action: Action::Follow(fence),
-    })
+    Ok(Planned { plan, action: Action::Follow(fence) })
 }
 
 #[cfg(test)]
@@ -240,13 +209,7 @@ mod tests {
             number,
         });
         let name = TableName::new("public", name);
-        Arc::new(TableSchema::new(
-            (7, name),
-            1,
-            columns.collect(),
-            vec![0],
-            Identity::Key,
-        ))
+        Arc::new(TableSchema::new((7, name), 1, columns.collect(), vec![0], Identity::Key))
     }
 
     fn settings() -> Settings {
@@ -267,34 +230,20 @@ mod tests {
         let plan = plan_of(&table("t", &["id"]), &settings());
         let mut state = table_state(&plan, phase);
         state.fence = Some(Fence::Below(Offset(9)));
-        PipelineState {
-            tables: vec![state],
-            ..PipelineState::default()
-        }
+        PipelineState { tables: vec![state], ..PipelineState::default() }
     }
 
     fn action_of(settings: &Settings, state: &PipelineState) -> Action {
-        plan_tables(&[table("t", &["id"])], settings, state).unwrap()[0]
-            .action
-            .clone()
+        plan_tables(&[table("t", &["id"])], settings, state).unwrap()[0].action.clone()
     }
 
     #[test]
     fn the_last_matching_rule_wins_field_by_field() {
         let mut settings = settings();
         settings.rules = vec![
-            TableRule {
-                mode: Some(Mode::Append),
-                ..rule("public.*")
-            },
-            TableRule {
-                mode: Some(Mode::Merge),
-                ..rule("public.t")
-            },
-            TableRule {
-                delete: Some(DeleteMode::Soft),
-                ..rule("public.?")
-            },
+            TableRule { mode: Some(Mode::Append), ..rule("public.*") },
+            TableRule { mode: Some(Mode::Merge), ..rule("public.t") },
+            TableRule { delete: Some(DeleteMode::Soft), ..rule("public.?") },
         ];
         let plan = plan_of(&table("t", &["id"]), &settings);
         assert_eq!((plan.mode, plan.delete), (Mode::Merge, DeleteMode::Soft));
@@ -307,29 +256,14 @@ mod tests {
     fn a_table_goes_on_from_where_it_was() {
         let nothing = PipelineState::default();
         assert_eq!(action_of(&settings(), &nothing), Action::Copy);
-        let cdc = Settings {
-            mode: RunMode::Cdc,
-            ..settings()
-        };
+        let cdc = Settings { mode: RunMode::Cdc, ..settings() };
         assert_eq!(action_of(&cdc, &nothing), Action::Follow(Fence::Nothing));
         let streaming = remembered(Phase::Streaming);
-        assert_eq!(
-            action_of(&settings(), &streaming),
-            Action::Follow(Fence::Below(Offset(9)))
-        );
-        assert_eq!(
-            action_of(&settings(), &remembered(Phase::Copying)),
-            Action::Copy
-        );
-        let resync = Settings {
-            resync: vec!["public.t".parse().unwrap()],
-            ..settings()
-        };
+        assert_eq!(action_of(&settings(), &streaming), Action::Follow(Fence::Below(Offset(9))));
+        assert_eq!(action_of(&settings(), &remembered(Phase::Copying)), Action::Copy);
+        let resync = Settings { resync: vec!["public.t".parse().unwrap()], ..settings() };
         assert_eq!(action_of(&resync, &streaming), Action::Copy);
-        let full = Settings {
-            mode: RunMode::FullLoad,
-            ..settings()
-        };
+        let full = Settings { mode: RunMode::FullLoad, ..settings() };
         assert_eq!(action_of(&full, &streaming), Action::Copy);
     }
 
@@ -344,27 +278,14 @@ mod tests {
     fn every_contradiction_is_reported() {
         let mut settings = settings();
         settings.rules = vec![
-            TableRule {
-                mode: Some(Mode::Append),
-                ..rule("public.t")
-            },
-            TableRule {
-                target: Some(TableName::new("x", "y")),
-                ..rule("public.*")
-            },
+            TableRule { mode: Some(Mode::Append), ..rule("public.t") },
+            TableRule { target: Some(TableName::new("x", "y")), ..rule("public.*") },
         ];
         let tables = [table("t", &["id"]), table("u", &["id", "_rowtide_seq"])];
-        settings.rules.push(TableRule {
-            mode: Some(Mode::Append),
-            ..rule("public.u")
-        });
+        settings.rules.push(TableRule { mode: Some(Mode::Append), ..rule("public.u") });
         let error = plan_tables(&tables, &settings, &remembered(Phase::Streaming)).unwrap_err();
         for part in ["both go to x.y", "_rowtide_seq", "other settings"] {
-            assert!(
-                error.message().contains(part),
-                "{part}: {}",
-                error.message()
-            );
+            assert!(error.message().contains(part), "{part}: {}", error.message());
         }
     }
 

@@ -97,10 +97,7 @@ pub struct Monitor(Arc<Mutex<Snapshot>>);
 impl Monitor {
     /// A copy of how things stand.
     pub fn snapshot(&self) -> Snapshot {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {

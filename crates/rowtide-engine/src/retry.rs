@@ -12,11 +12,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(initial: Duration, max: Duration) -> Self {
-        Self {
-            initial,
-            max,
-            attempt: 0,
-        }
+        Self { initial, max, attempt: 0 }
     }
 
     /// How many waits were asked for since the last progress.
@@ -31,10 +27,7 @@ impl Backoff {
     /// The next wait: between half and all of the exponential step, so that many pipelines that
     /// lost the same server do not come back in the same moment.
     pub(crate) fn next_wait(&mut self) -> Duration {
-        let step = self
-            .initial
-            .saturating_mul(1 << self.attempt.min(16))
-            .min(self.max);
+        let step = self.initial.saturating_mul(1 << self.attempt.min(16)).min(self.max);
         self.attempt = self.attempt.saturating_add(1);
         step.mul_f64(rand::random_range(0.5..=1.0))
     }

@@ -60,25 +60,10 @@ impl Router {
                 state.rows_copied = known.map_or(0, |known| known.rows_copied);
                 state.fence = Some(fence.clone());
             }
-            (
-                planned.plan.source.id,
-                Route {
-                    plan: planned.plan.clone(),
-                    state,
-                    stage,
-                },
-            )
+            (planned.plan.source.id, Route { plan: planned.plan.clone(), state, stage })
         };
-        let routes = planned
-            .iter()
-            .filter(|p| p.is_followed())
-            .map(route)
-            .collect();
-        Self {
-            routes,
-            spool_directory,
-            monitor,
-        }
+        let routes = planned.iter().filter(|p| p.is_followed()).map(route).collect();
+        Self { routes, spool_directory, monitor }
     }
 
     /// Bytes kept aside for all tables.
@@ -102,11 +87,7 @@ impl Router {
                 let id = change.table().id;
                 self.one(writer, id, SpoolItem::Schema(change)).await
             }
-            StreamItem::Truncate {
-                tables,
-                commit,
-                ordinal,
-            } => {
+            StreamItem::Truncate { tables, commit, ordinal } => {
                 let mut changes = 0;
                 for table in tables {
                     let item = SpoolItem::Truncate { commit, ordinal };
@@ -214,14 +195,9 @@ impl Route {
         }
         let schema = self.plan.target_arrow();
         let source = self.plan.source.columns.iter();
-        let mut columns: Vec<_> = source
-            .map(|column| new_null_array(column.field.data_type(), 1))
-            .collect();
-        columns.extend(
-            self.plan
-                .metadata
-                .truncate_values(&commit, ordinal, now_micros()),
-        );
+        let mut columns: Vec<_> =
+            source.map(|column| new_null_array(column.field.data_type(), 1)).collect();
+        columns.extend(self.plan.metadata.truncate_values(&commit, ordinal, now_micros()));
         // The marker's columns are all null, whatever the source says of them.
         let fields: Vec<_> = schema
             .fields()

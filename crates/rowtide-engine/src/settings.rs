@@ -107,10 +107,7 @@ impl Settings {
 
     /// How `table` follows.
     pub fn mode_of(&self, table: &TableName) -> Mode {
-        self.rules_for(table)
-            .filter_map(|rule| rule.mode)
-            .last()
-            .unwrap_or_default()
+        self.rules_for(table).filter_map(|rule| rule.mode).last().unwrap_or_default()
     }
 
     /// The rules that match `table`, in order.

@@ -25,9 +25,7 @@ impl Account {
         }
         let path = Path::new("/etc/passwd");
         let users = fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
-        let found = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| find_user(&users, name));
+        let found = ["postgres", "nobody"].iter().find_map(|name| find_user(&users, name));
         found.ok_or_else(|| {
             Error::new(
                 "could not choose a user to run PostgreSQL as",
@@ -81,11 +79,7 @@ fn find_user(users: &str, name: &str) -> Option<Account> {
         let matches = fields.next() == Some(name);
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        matches.then(|| Account::Other {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
+        matches.then(|| Account::Other { name: name.to_owned(), uid, gid })
     })
 }
 
@@ -102,16 +96,8 @@ pub(crate) fn copy_for_everyone(bin_dir: &Path, label: &str) -> Result<PathBuf> 
             .tempdir_in("/var/tmp")
             .map_err(|e| Error::io("make a directory in", Path::new("/var/tmp"), &e))?;
         let copy = scratch.path().join("tree");
-        run_quietly(
-            Command::new("cp").arg("-a").arg(tree).arg(&copy),
-            "copy",
-            tree,
-        )?;
-        run_quietly(
-            Command::new("chmod").args(["-R", "a+rX,go-w"]).arg(&copy),
-            "open",
-            &copy,
-        )?;
+        run_quietly(Command::new("cp").arg("-a").arg(tree).arg(&copy), "copy", tree)?;
+        run_quietly(Command::new("chmod").args(["-R", "a+rX,go-w"]).arg(&copy), "open", &copy)?;
         match fs::rename(&copy, &target) {
             // Another process was quicker; its copy is as good, if it is ours.
             Err(_) if is_our_copy(&target)? => {}
@@ -158,17 +144,7 @@ mod tests {
     fn finds_a_user_by_its_whole_name() {
         let users = "postgres-x:x:7:8::/:/bin/sh\npostgres:x:101:104:Admin,,,:/var:/bin/bash\n";
         let found = find_user(users, "postgres");
-        assert!(
-            matches!(
-                found,
-                Some(Account::Other {
-                    uid: 101,
-                    gid: 104,
-                    ..
-                })
-            ),
-            "{found:?}"
-        );
+        assert!(matches!(found, Some(Account::Other { uid: 101, gid: 104, .. })), "{found:?}");
         assert!(find_user(users, "nobody").is_none());
     }
 
@@ -179,11 +155,7 @@ mod tests {
         let inner = outer.path().join("a/b");
         fs::create_dir_all(&inner).unwrap();
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let stranger = Account::Other {
-            name: "stranger".to_owned(),
-            uid: 64321,
-            gid: 64321,
-        };
+        let stranger = Account::Other { name: "stranger".to_owned(), uid: 64321, gid: 64321 };
         assert_eq!(stranger.first_closed(&inner), Some(outer.path()));
         assert_eq!(Account::Ourselves.first_closed(&inner), None);
     }

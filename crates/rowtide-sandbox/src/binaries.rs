@@ -78,9 +78,7 @@ impl PostgresBinaries {
     fn label(&self, bin_dir: &Path) -> String {
         let manifest = bin_dir.join("../../package.json");
         let text = fs::read_to_string(manifest).unwrap_or_default();
-        let version = text
-            .split_once("\"version\"")
-            .and_then(|(_, rest)| rest.split('"').nth(1));
+        let version = text.split_once("\"version\"").and_then(|(_, rest)| rest.split('"').nth(1));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
         match version {
             Some(version) if version.chars().all(plain) => format!("pg-{version}"),
@@ -92,22 +90,16 @@ impl PostgresBinaries {
 /// Finds a client program (`psql`, `pgbench`): the newest that the system has installed, else the
 /// one on the search path. The servers the project fetches come without clients.
 pub fn client_tool(name: &str) -> Result<PathBuf> {
-    let installed = Major::ALL
-        .into_iter()
-        .rev()
-        .map(|major| debian_dir(major).join(name));
+    let installed = Major::ALL.into_iter().rev().map(|major| debian_dir(major).join(name));
     let on_path = search_path().into_iter().map(|dir| dir.join(name));
-    installed
-        .chain(on_path)
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Error::new(
-                format!("could not find the PostgreSQL client program `{name}`"),
-                format!("it is neither below {DEBIAN_ROOT} nor on the search path"),
-                "run `cargo xtask setup`, or install your system's PostgreSQL package",
-            )
-            .not_installed()
-        })
+    installed.chain(on_path).find(|path| path.is_file()).ok_or_else(|| {
+        Error::new(
+            format!("could not find the PostgreSQL client program `{name}`"),
+            format!("it is neither below {DEBIAN_ROOT} nor on the search path"),
+            "run `cargo xtask setup`, or install your system's PostgreSQL package",
+        )
+        .not_installed()
+    })
 }
 
 fn locate_one(major: Major) -> Result<PostgresBinaries> {
@@ -145,11 +137,7 @@ fn from_environment(major: Major) -> Option<Result<PostgresBinaries>> {
 
 fn in_project(major: Major) -> Option<PostgresBinaries> {
     let servers = build_dir()?.join("postgres").join(major.to_string());
-    at(
-        major,
-        servers.join(FETCHED_PACKAGE).join("native/bin"),
-        Origin::Fetched,
-    )
+    at(major, servers.join(FETCHED_PACKAGE).join("native/bin"), Origin::Fetched)
 }
 
 /// `ROWTIDE_BUILD_DIR`, or the nearest `build` at or above the working directory that holds
@@ -174,38 +162,26 @@ fn debian_dir(major: Major) -> PathBuf {
 fn on_search_path(major: Major) -> Option<PostgresBinaries> {
     let mut dirs = search_path().into_iter();
     let found = dirs.find_map(|dir| at(major, dir, Origin::SearchPath))?;
-    let output = Command::new(found.program("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    let output = Command::new(found.program("postgres")).arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     is_version(&said, major).then_some(found)
 }
 
 /// Whether `postgres --version` said so: `postgres (PostgreSQL) 15.18 (Debian …)`, `… 18beta1`.
 fn is_version(said: &str, major: Major) -> bool {
-    let number = said
-        .split_whitespace()
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let number =
+        said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let digits = number.and_then(|word| word.split(|c: char| !c.is_ascii_digit()).next());
     digits == Some(major.to_string().as_str())
 }
 
 fn search_path() -> Vec<PathBuf> {
-    env::var_os("PATH")
-        .map(|path| env::split_paths(&path).collect())
-        .unwrap_or_default()
+    env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 fn at(major: Major, bin_dir: PathBuf, origin: Origin) -> Option<PostgresBinaries> {
-    let complete = ["initdb", "postgres"]
-        .iter()
-        .all(|name| bin_dir.join(name).is_file());
-    complete.then_some(PostgresBinaries {
-        major,
-        bin_dir,
-        origin,
-    })
+    let complete = ["initdb", "postgres"].iter().all(|name| bin_dir.join(name).is_file());
+    complete.then_some(PostgresBinaries { major, bin_dir, origin })
 }
 
 #[cfg(test)]
@@ -214,10 +190,7 @@ mod tests {
 
     #[test]
     fn reads_the_major_version_that_postgres_prints() {
-        assert!(is_version(
-            "postgres (PostgreSQL) 15.18 (Debian 15.18-0)",
-            Major::V15
-        ));
+        assert!(is_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0)", Major::V15));
         assert!(is_version("postgres (PostgreSQL) 18beta1", Major::V18));
         assert!(!is_version("postgres (PostgreSQL) 9.6.1", Major::V16));
         assert!(!is_version("", Major::V14));

@@ -81,9 +81,7 @@ impl ServerDirectory {
     /// What was logged after the first `offset` bytes.
     pub(crate) fn log_since(&self, offset: u64) -> String {
         let bytes = fs::read(self.log()).unwrap_or_default();
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         String::from_utf8_lossy(bytes.get(start..).unwrap_or_default()).into_owned()
     }
 
@@ -107,32 +105,21 @@ fn choose_parent(asked: Option<&Path>, account: &Account) -> Result<PathBuf> {
         return match (account.first_closed(&parent), account) {
             (Some(closed), Account::Other { name, .. }) => Err(Error::new(
                 format!("could not put a server in {}", parent.display()),
-                format!(
-                    "it runs as the user {name}, who cannot enter {}",
-                    closed.display()
-                ),
+                format!("it runs as the user {name}, who cannot enter {}", closed.display()),
                 "choose another directory, or open that one with `chmod a+x`",
             )),
             _ => Ok(parent),
         };
     }
-    let candidates = [
-        std::env::temp_dir(),
-        PathBuf::from("/tmp"),
-        PathBuf::from("/var/tmp"),
-    ];
-    let mut usable = candidates
-        .iter()
-        .filter_map(|dir| fs::canonicalize(dir).ok());
-    usable
-        .find(|dir| account.first_closed(dir).is_none())
-        .ok_or_else(|| {
-            Error::new(
-                "could not find a temporary directory for a server",
-                "the user that servers run as can enter none of TMPDIR, /tmp and /var/tmp",
-                "set TMPDIR to a directory that every user can enter",
-            )
-        })
+    let candidates = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
+    let mut usable = candidates.iter().filter_map(|dir| fs::canonicalize(dir).ok());
+    usable.find(|dir| account.first_closed(dir).is_none()).ok_or_else(|| {
+        Error::new(
+            "could not find a temporary directory for a server",
+            "the user that servers run as can enter none of TMPDIR, /tmp and /var/tmp",
+            "set TMPDIR to a directory that every user can enter",
+        )
+    })
 }
 
 /// Takes the lock under another name first: whoever sees `lock` sees it held.

@@ -54,12 +54,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            attempt,
-            reason,
-            advice,
-            ..
-        } = self;
+        let Self { attempt, reason, advice, .. } = self;
         write!(f, "{attempt}: {reason}\n  next: {advice}")
     }
 }

@@ -51,9 +51,7 @@ impl FromStr for Major {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|major| major.to_string() == text.trim());
+        let known = Self::ALL.into_iter().find(|major| major.to_string() == text.trim());
         known.ok_or_else(|| {
             Error::new(
                 format!("could not read {text:?} as a PostgreSQL major version"),

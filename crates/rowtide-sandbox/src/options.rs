@@ -30,10 +30,7 @@ impl ServerOptions {
     /// The default options for one major version.
     #[must_use]
     pub fn for_major(major: Major) -> Self {
-        Self {
-            major: Some(major),
-            ..Self::default()
-        }
+        Self { major: Some(major), ..Self::default() }
     }
 
     /// Adds one line to `postgresql.conf`.

@@ -85,14 +85,8 @@ impl PostgresServer {
     #[must_use]
     pub fn url(&self, db: &str) -> String {
         let password = self.password.as_deref();
-        let password = password
-            .map(|p| format!(":{}", percent_encoded(p)))
-            .unwrap_or_default();
-        format!(
-            "postgres://postgres{password}@127.0.0.1:{}/{}",
-            self.port,
-            percent_encoded(db)
-        )
+        let password = password.map(|p| format!(":{}", percent_encoded(p))).unwrap_or_default();
+        format!("postgres://postgres{password}@127.0.0.1:{}/{}", self.port, percent_encoded(db))
     }
 
     /// The server's own directory, removed on drop. It also holds the Unix socket (in `run`).
@@ -116,9 +110,7 @@ impl PostgresServer {
     /// The certificate of the authority that signed the server's certificate, when it serves TLS.
     #[must_use]
     pub fn ca_certificate(&self) -> Option<&Path> {
-        self.certificates
-            .as_ref()
-            .map(|made| made.authority.as_path())
+        self.certificates.as_ref().map(|made| made.authority.as_path())
     }
 
     /// The process id of the running server (the postmaster); `None` when it is stopped.
@@ -144,10 +136,7 @@ impl PostgresServer {
         kill_with_children(&mut process);
         Err(Error::new(
             format!("could not stop the PostgreSQL server on port {}", self.port),
-            format!(
-                "it had not ended after {} s, so it was killed",
-                PATIENCE.as_secs()
-            ),
+            format!("it had not ended after {} s, so it was killed", PATIENCE.as_secs()),
             format!("read its log: {}", self.log_file().display()),
         ))
     }
@@ -169,10 +158,7 @@ impl PostgresServer {
         };
         if !ended {
             return Err(Error::new(
-                format!(
-                    "could not start the PostgreSQL server on port {} again",
-                    self.port
-                ),
+                format!("could not start the PostgreSQL server on port {} again", self.port),
                 "it is still running",
                 "stop or kill it first",
             ));
@@ -192,17 +178,11 @@ impl PostgresServer {
             .output()
             .map_err(|e| Error::new(attempt(), e.to_string(), "check that psql runs by itself"))?;
         if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout)
-                .trim_end()
-                .to_owned());
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         let log = self.log_file();
-        Err(Error::new(
-            attempt(),
-            said,
-            format!("the server's log is {}", log.display()),
-        ))
+        Err(Error::new(attempt(), said, format!("the server's log is {}", log.display())))
     }
 }
 
@@ -247,8 +227,7 @@ fn kill_with_children(postmaster: &mut Child) {
 fn children_of(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| matches!(state_and_parent(*pid), Some((_, p)) if p == parent))
-        .collect()
+    pids.filter(|pid| matches!(state_and_parent(*pid), Some((_, p)) if p == parent)).collect()
 }
 
 /// A zombie has ended as well: it holds no memory any more, only its parent has not looked.
@@ -269,18 +248,11 @@ fn remove_shared_memory(data: &Path) {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
         return;
     };
-    let segment = text
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_whitespace().nth(1));
+    let segment = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
     if let Some(id) = segment {
         // Best effort: without `ipcrm` the segment stays, which costs 56 bytes.
         let mut remove = Command::new("ipcrm");
-        let _ = remove
-            .args(["-m", id])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let _ = remove.args(["-m", id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 

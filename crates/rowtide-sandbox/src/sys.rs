@@ -55,15 +55,13 @@ pub(crate) fn spawn_tied(command: Command) -> io::Result<Child> {
 
 fn start_spawner() -> io::Result<Sender<Job>> {
     let (jobs, inbox) = mpsc::channel::<Job>();
-    thread::Builder::new()
-        .name("sandbox-spawner".to_owned())
-        .spawn(move || {
-            for (mut command, reply) in inbox {
-                tie_to_this_thread(&mut command);
-                // A receiver that has gone away lost interest; its child is tied to us all the same.
-                let _ = reply.send(command.spawn());
-            }
-        })?;
+    thread::Builder::new().name("sandbox-spawner".to_owned()).spawn(move || {
+        for (mut command, reply) in inbox {
+            tie_to_this_thread(&mut command);
+            // A receiver that has gone away lost interest; its child is tied to us all the same.
+            let _ = reply.send(command.spawn());
+        }
+    })?;
     Ok(jobs)
 }
 
@@ -75,10 +73,7 @@ fn tie_to_this_thread(command: &mut Command) {
         // neither allocate nor take locks. std has changed user and group before this runs, which
         // matters because that change would clear the request.
         let (asked, current_parent) = unsafe {
-            (
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT),
-                libc::getppid().cast_unsigned(),
-            )
+            (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT), libc::getppid().cast_unsigned())
         };
         if asked != 0 {
             return Err(io::Error::last_os_error());

@@ -1,9 +1,6 @@
 //! Starting servers in tests: a missing server is a visible skip here, and a failure in CI.
 
-#![allow(
-    clippy::panic,
-    reason = "called from tests, where failing is panicking"
-)]
+#![allow(clippy::panic, reason = "called from tests, where failing is panicking")]
 
 use std::io::Write;
 

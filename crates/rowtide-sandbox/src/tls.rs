@@ -27,13 +27,7 @@ extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1
 ";
 
-const NEW_KEY: [&str; 5] = [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-];
+const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
 /// The files of one server's certificates.
 #[derive(Debug, Clone)]
@@ -57,48 +51,25 @@ impl Certificates {
         fs::write(file("openssl.cnf"), CONFIG).map_err(|e| Error::io("write", work.path(), &e))?;
 
         let mut authority = openssl(work.path(), "req");
-        authority.args([
-            "-x509",
-            "-config",
-            "openssl.cnf",
-            "-extensions",
-            "authority",
-        ]);
+        authority.args(["-x509", "-config", "openssl.cnf", "-extensions", "authority"]);
         authority.args(["-days", "30", "-subj", "/CN=Rowtide sandbox authority"]);
-        authority
-            .args(NEW_KEY)
-            .args(["-keyout", "ca.key", "-out", "ca.crt"]);
+        authority.args(NEW_KEY).args(["-keyout", "ca.key", "-out", "ca.crt"]);
         run_openssl(&mut authority)?;
 
         let mut request = openssl(work.path(), "req");
         request.args(["-new", "-config", "openssl.cnf"]);
-        request
-            .args(NEW_KEY)
-            .args(["-keyout", "server.key", "-out", "server.csr"]);
+        request.args(NEW_KEY).args(["-keyout", "server.key", "-out", "server.csr"]);
         run_openssl(&mut request)?;
 
         let mut sign = openssl(work.path(), "x509");
-        sign.args([
-            "-req",
-            "-in",
-            "server.csr",
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-        ]);
+        sign.args(["-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key"]);
         sign.args(["-CAcreateserial", "-days", "30", "-extfile", "openssl.cnf"]);
         sign.args(["-extensions", "server", "-out", "server.crt"]);
         run_openssl(&mut sign)?;
 
-        let targets = [
-            ("ca.crt", &made.authority, 0o644),
-            ("server.crt", &made.certificate, 0o644),
-        ];
-        for (name, to, mode) in targets
-            .into_iter()
-            .chain([("server.key", &made.key, 0o600)])
-        {
+        let targets =
+            [("ca.crt", &made.authority, 0o644), ("server.crt", &made.certificate, 0o644)];
+        for (name, to, mode) in targets.into_iter().chain([("server.key", &made.key, 0o600)]) {
             fs::copy(file(name), to).map_err(|e| Error::io("write", to, &e))?;
             fs::set_permissions(to, Permissions::from_mode(mode))
                 .map_err(|e| Error::io("set the mode of", to, &e))?;
@@ -117,24 +88,12 @@ fn openssl(work: &Path, subcommand: &str) -> Command {
 fn run_openssl(command: &mut Command) -> Result<()> {
     let attempt = "could not make a certificate with `openssl`";
     let output = command.output().map_err(|e| {
-        let error = Error::new(
-            attempt,
-            e.to_string(),
-            "install openssl (`cargo xtask setup`)",
-        );
-        if e.kind() == std::io::ErrorKind::NotFound {
-            error.not_installed()
-        } else {
-            error
-        }
+        let error = Error::new(attempt, e.to_string(), "install openssl (`cargo xtask setup`)");
+        if e.kind() == std::io::ErrorKind::NotFound { error.not_installed() } else { error }
     })?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(
-        attempt,
-        said,
-        "version 1.1.1 or newer is needed; see `openssl version`",
-    ))
+    Err(Error::new(attempt, said, "version 1.1.1 or newer is needed; see `openssl version`"))
 }

@@ -33,19 +33,12 @@ fn decodes_changes(major: Major) {
     let kinds = ask("select string_agg(chr(get_byte(data, 0)), '') from \
          pg_logical_slot_get_binary_changes('s', null, null, \
          'proto_version', '2', 'publication_names', 'p')");
-    assert_eq!(
-        kinds, "BRIUDC",
-        "psql -c runs its statements as one transaction"
-    );
+    assert_eq!(kinds, "BRIUDC", "psql -c runs its statements as one transaction");
 
     let directory = server.directory().to_owned();
     let port = server.port();
     drop(server);
-    assert!(
-        !directory.exists(),
-        "{} should be gone",
-        directory.display()
-    );
+    assert!(!directory.exists(), "{} should be gone", directory.display());
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
@@ -84,18 +77,13 @@ fn several_run_side_by_side() {
     };
     assert_ne!(first.port(), second.port());
     assert_ne!(first.directory(), second.directory());
-    first
-        .psql("postgres", "create table only_here (id int)")
-        .unwrap();
+    first.psql("postgres", "create table only_here (id int)").unwrap();
     assert!(second.psql("postgres", "select from only_here").is_err());
 }
 
 #[test]
 fn tls_verifies_against_the_authority() {
-    let options = ServerOptions {
-        tls: true,
-        ..ServerOptions::default()
-    };
+    let options = ServerOptions { tls: true, ..ServerOptions::default() };
     let Some(server) = start_or_skip(&options) else {
         return;
     };
@@ -108,27 +96,17 @@ fn tls_verifies_against_the_authority() {
         );
         let sql = "select version from pg_stat_ssl where pid = pg_backend_pid()";
         let args = ["-X", "-A", "-t", "-c", sql, "-d", &parts];
-        Command::new(client_tool("psql").unwrap())
-            .args(args)
-            .output()
-            .unwrap()
+        Command::new(client_tool("psql").unwrap()).args(args).output().unwrap()
     };
     for host in ["localhost", "127.0.0.1"] {
         let output = connect(host, authority);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout).trim(),
-            "TLSv1.3",
-            "{complaint}"
-        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "TLSv1.3", "{complaint}");
     }
 
     let other = PostgresServer::start(&options).unwrap();
     let output = connect("localhost", other.ca_certificate().unwrap());
-    assert!(
-        !output.status.success(),
-        "another authority must not be believed"
-    );
+    assert!(!output.status.success(), "another authority must not be believed");
 }
 
 #[test]
@@ -141,24 +119,15 @@ fn scram_wants_the_password() {
     let Some(server) = start_or_skip(&options) else {
         return;
     };
-    let stored = server.psql(
-        "postgres",
-        "select rolpassword from pg_authid where oid = 10",
-    );
+    let stored = server.psql("postgres", "select rolpassword from pg_authid where oid = 10");
     assert!(stored.unwrap().starts_with("SCRAM-SHA-256$"));
 
     let wrong = server.url("postgres").replace("s3cret", "guess");
     let mut psql = Command::new(client_tool("psql").unwrap());
-    let output = psql
-        .args(["-X", "-w", "-d", &wrong, "-c", "select 1"])
-        .output()
-        .unwrap();
+    let output = psql.args(["-X", "-w", "-d", &wrong, "-c", "select 1"]).output().unwrap();
     assert!(!output.status.success());
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        complaint.contains("password authentication failed"),
-        "{complaint}"
-    );
+    assert!(complaint.contains("password authentication failed"), "{complaint}");
 }
 
 #[test]
@@ -169,25 +138,17 @@ fn stopped_and_killed_servers_keep_their_port_and_committed_rows() {
     let port = server.port();
     server.psql("postgres", "create table t (id int)").unwrap();
     for round in 1..=6 {
-        server
-            .psql("postgres", &format!("insert into t values ({round})"))
-            .unwrap();
+        server.psql("postgres", &format!("insert into t values ({round})")).unwrap();
         match round % 3 {
             0 => server.stop(StopMode::Fast).unwrap(),
             1 => server.kill9(),
             _ => server.stop(StopMode::Immediate).unwrap(),
         }
-        assert!(
-            server.psql("postgres", "select 1").is_err(),
-            "it should be down"
-        );
+        assert!(server.psql("postgres", "select 1").is_err(), "it should be down");
         assert_eq!(server.pid(), None);
         server.start_again().unwrap();
         assert_eq!(server.port(), port);
-        assert_eq!(
-            server.psql("postgres", "select count(*) from t").unwrap(),
-            round.to_string()
-        );
+        assert_eq!(server.psql("postgres", "select count(*) from t").unwrap(), round.to_string());
     }
     let refused = server.start_again().unwrap_err().to_string();
     assert!(refused.contains("still running"), "{refused}");
@@ -199,37 +160,23 @@ fn a_kill_takes_busy_backends_along() {
         return;
     };
     let mut busy = Command::new(client_tool("psql").unwrap())
-        .args([
-            "-X",
-            "-c",
-            "select pg_sleep(600)",
-            "-d",
-            &server.url("postgres"),
-        ])
+        .args(["-X", "-c", "select pg_sleep(600)", "-d", &server.url("postgres")])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-    wait_for("the sleeping backend", || {
-        server.psql("postgres", sleeping).unwrap() == "1"
-    });
+    wait_for("the sleeping backend", || server.psql("postgres", sleeping).unwrap() == "1");
     server.kill9();
-    assert!(
-        !busy.wait().unwrap().success(),
-        "its connection should have broken"
-    );
+    assert!(!busy.wait().unwrap().success(), "its connection should have broken");
     server.start_again().unwrap();
     assert_eq!(server.psql("postgres", sleeping).unwrap(), "0");
 }
 
 #[test]
 fn the_callers_settings_win() {
-    let options = ServerOptions {
-        fsync: true,
-        ..ServerOptions::default()
-    }
-    .with_setting("max_wal_senders", "3")
-    .with_setting("cluster_name", "it's mine");
+    let options = ServerOptions { fsync: true, ..ServerOptions::default() }
+        .with_setting("max_wal_senders", "3")
+        .with_setting("cluster_name", "it's mine");
     let Some(server) = start_or_skip(&options) else {
         return;
     };
@@ -248,18 +195,13 @@ fn a_refused_setting_is_explained_by_the_servers_own_words() {
     let bad = good.with_setting("no_such_setting", "1");
     let message = PostgresServer::start(&bad).unwrap_err().to_string();
     assert!(message.contains("could not start PostgreSQL"), "{message}");
-    assert!(
-        message.contains("unrecognized configuration parameter"),
-        "{message}"
-    );
+    assert!(message.contains("unrecognized configuration parameter"), "{message}");
     assert!(message.contains("next:"), "{message}");
 }
 
 #[test]
 fn the_server_outlives_the_thread_that_started_it() {
-    let started = std::thread::spawn(|| start_or_skip(&ServerOptions::default()))
-        .join()
-        .unwrap();
+    let started = std::thread::spawn(|| start_or_skip(&ServerOptions::default())).join().unwrap();
     let Some(server) = started else { return };
     assert_eq!(server.psql("postgres", "select 1").unwrap(), "1");
 }
@@ -272,16 +214,9 @@ fn a_killed_process_leaves_no_server() {
         kill_a_child_that_holds_a_server();
         return;
     };
-    let options = ServerOptions {
-        directory: Some(parent.into()),
-        ..ServerOptions::default()
-    };
+    let options = ServerOptions { directory: Some(parent.into()), ..ServerOptions::default() };
     let server = PostgresServer::start(&options).unwrap();
-    println!(
-        "\nserver {} {}",
-        server.pid().unwrap(),
-        server.directory().display()
-    );
+    println!("\nserver {} {}", server.pid().unwrap(), server.directory().display());
     std::thread::sleep(Duration::from_secs(600)); // until we are killed
 }
 
@@ -289,26 +224,16 @@ fn kill_a_child_that_holds_a_server() {
     if start_or_skip(&ServerOptions::default()).is_none() {
         return;
     }
-    let parent = tempfile::Builder::new()
-        .prefix("sandbox-test")
-        .tempdir_in("/tmp")
-        .unwrap();
+    let parent = tempfile::Builder::new().prefix("sandbox-test").tempdir_in("/tmp").unwrap();
     open_to_everyone(parent.path());
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "a_killed_process_leaves_no_server",
-            "--exact",
-            "--nocapture",
-        ])
+        .args(["a_killed_process_leaves_no_server", "--exact", "--nocapture"])
         .env(CHILD, parent.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = lines
-        .map_while(Result::ok)
-        .find(|line| line.starts_with("server "))
-        .unwrap();
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("server ")).unwrap();
     let mut words = line.split(' ').skip(1);
     let (pid, directory) = (words.next().unwrap(), Path::new(words.next().unwrap()));
     assert!(is_running(pid) && directory.is_dir());
@@ -318,15 +243,10 @@ fn kill_a_child_that_holds_a_server() {
     wait_for("the end of the server", || !is_running(pid));
 
     assert!(directory.is_dir(), "nobody was there to remove it");
-    let options = ServerOptions {
-        directory: Some(parent.path().to_owned()),
-        ..ServerOptions::default()
-    };
+    let options =
+        ServerOptions { directory: Some(parent.path().to_owned()), ..ServerOptions::default() };
     let _next = PostgresServer::start(&options).unwrap();
-    assert!(
-        !directory.exists(),
-        "the next server in that place should remove it"
-    );
+    assert!(!directory.exists(), "the next server in that place should remove it");
 }
 
 fn open_to_everyone(path: &Path) {

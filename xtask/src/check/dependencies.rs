@@ -16,10 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rowtide-postgres", &["rowtide-core"]),
     ("rowtide-duckdb", &["rowtide-core"]),
     ("rowtide-sandbox", &[]),
-    (
-        "rowtide-testkit",
-        &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"],
-    ),
+    ("rowtide-testkit", &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"]),
     (
         "rowtide",
         &[
@@ -55,24 +52,16 @@ pub(crate) fn check(root: &Path, problems: &mut Vec<String>) -> Outcome {
 fn judge(name: &str, manifest: &str) -> Vec<String> {
     let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
         let table = "xtask/src/check/dependencies.rs";
-        return vec![format!(
-            "crates/{name}: say in {table} which crates it may use"
-        )];
+        return vec![format!("crates/{name}: say in {table} which crates it may use")];
     };
-    let in_tests = if name == "rowtide" {
-        ALLOWED_IN_TESTS_AT_THE_TOP
-    } else {
-        ALLOWED_IN_TESTS
-    };
+    let in_tests = if name == "rowtide" { ALLOWED_IN_TESTS_AT_THE_TOP } else { ALLOWED_IN_TESTS };
     let own = own_dependencies(manifest);
     let wrong = own.into_iter().filter(|(section, used)| {
         let shipped = allowed.contains(&used.as_str());
         let tested = section.contains("dev-dependencies") && in_tests.contains(&used.as_str());
         !(shipped || tested)
     });
-    wrong
-        .map(|(section, used)| format!("crates/{name}: must not use {used} ({section})"))
-        .collect()
+    wrong.map(|(section, used)| format!("crates/{name}: must not use {used} ({section})")).collect()
 }
 
 /// The dependencies of a manifest that are ours, each with its section.
@@ -81,10 +70,7 @@ fn own_dependencies(manifest: &str) -> Vec<(String, String)> {
     let mut section = String::new();
     let mut found = Vec::new();
     for line in manifest.lines().map(str::trim) {
-        if let Some(header) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.split(']').next())
-        {
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
             section = header.to_owned();
             // [dependencies.rowtide-core]
             if let Some((outer, key)) = section.rsplit_once("dependencies.")
@@ -93,11 +79,7 @@ fn own_dependencies(manifest: &str) -> Vec<(String, String)> {
                 found.push((format!("{outer}dependencies"), key.to_owned()));
             }
         } else if section.ends_with("dependencies") {
-            let key = line
-                .split(['.', '=', ' '])
-                .next()
-                .unwrap_or_default()
-                .trim_matches('"');
+            let key = line.split(['.', '=', ' ']).next().unwrap_or_default().trim_matches('"');
             if is_ours(key) {
                 found.push((section.clone(), key.to_owned()));
             }

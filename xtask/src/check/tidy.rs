@@ -21,41 +21,13 @@ struct Forbidden {
 }
 
 const FORBIDDEN: [Forbidden; 7] = [
-    Forbidden {
-        text: concat!("/ro", "ot/"),
-        rust_only: false,
-        reason: A_MACHINE,
-    },
-    Forbidden {
-        text: concat!("/wo", "rk/"),
-        rust_only: false,
-        reason: A_MACHINE,
-    },
-    Forbidden {
-        text: concat!("/ho", "me/"),
-        rust_only: false,
-        reason: A_MACHINE,
-    },
-    Forbidden {
-        text: concat!("registry.", "npmjs.org"),
-        rust_only: false,
-        reason: A_REGISTRY,
-    },
-    Forbidden {
-        text: concat!("index.", "crates.io"),
-        rust_only: false,
-        reason: A_REGISTRY,
-    },
-    Forbidden {
-        text: concat!("to", "do!("),
-        rust_only: true,
-        reason: UNFINISHED,
-    },
-    Forbidden {
-        text: concat!("un", "implemented!("),
-        rust_only: true,
-        reason: UNFINISHED,
-    },
+    Forbidden { text: concat!("/ro", "ot/"), rust_only: false, reason: A_MACHINE },
+    Forbidden { text: concat!("/wo", "rk/"), rust_only: false, reason: A_MACHINE },
+    Forbidden { text: concat!("/ho", "me/"), rust_only: false, reason: A_MACHINE },
+    Forbidden { text: concat!("registry.", "npmjs.org"), rust_only: false, reason: A_REGISTRY },
+    Forbidden { text: concat!("index.", "crates.io"), rust_only: false, reason: A_REGISTRY },
+    Forbidden { text: concat!("to", "do!("), rust_only: true, reason: UNFINISHED },
+    Forbidden { text: concat!("un", "implemented!("), rust_only: true, reason: UNFINISHED },
 ];
 
 const A_MACHINE: &str = "a path of one machine";
@@ -72,11 +44,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
         let Ok(text) = fs::read_to_string(file) else {
             continue;
         };
-        let name = file
-            .strip_prefix(root)
-            .unwrap_or(file)
-            .display()
-            .to_string();
+        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
         problems.extend(judge(&name, &text));
     }
     dependencies::check(root, &mut problems)?;
@@ -85,10 +53,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
         return Ok(());
     }
     problems.sort();
-    Err(format!(
-        "the tree breaks the project's rules:\n  {}",
-        problems.join("\n  ")
-    ))
+    Err(format!("the tree breaks the project's rules:\n  {}", problems.join("\n  ")))
 }
 
 fn judge(name: &str, text: &str) -> Vec<String> {
@@ -96,19 +61,12 @@ fn judge(name: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let length = text.lines().count();
     if is_rust && length > LONGEST_SOURCE_FILE {
-        problems.push(format!(
-            "{name}: {length} lines, more than {LONGEST_SOURCE_FILE}; split it"
-        ));
+        problems.push(format!("{name}: {length} lines, more than {LONGEST_SOURCE_FILE}; split it"));
     }
     for (index, line) in text.lines().enumerate() {
         let rules = FORBIDDEN.iter().filter(|rule| is_rust || !rule.rust_only);
         for rule in rules.filter(|rule| line.contains(rule.text)) {
-            problems.push(format!(
-                "{name}:{}: `{}` is {}",
-                index + 1,
-                rule.text,
-                rule.reason
-            ));
+            problems.push(format!("{name}:{}: `{}` is {}", index + 1, rule.text, rule.reason));
         }
     }
     problems
@@ -139,10 +97,7 @@ mod tests {
         assert_eq!(judge("a.rs", &"x\n".repeat(1001)).len(), 1);
         assert_eq!(judge("a.md", &"x\n".repeat(1001)).len(), 0);
         let path = concat!("cd /ro", "ot/x");
-        assert_eq!(
-            judge("run", path),
-            [format!("run:1: `{}` is {A_MACHINE}", &path[3..9])]
-        );
+        assert_eq!(judge("run", path), [format!("run:1: `{}` is {A_MACHINE}", &path[3..9])]);
         let unfinished = concat!("to", "do!()");
         assert_eq!(judge("a.rs", unfinished).len(), 1);
         assert_eq!(judge("a.md", unfinished).len(), 0);

@@ -40,11 +40,7 @@ fn fetch(build: &Path, library: &Path) -> Outcome {
     let archive = PACKAGE.fetch(&scratch.path)?;
     let members = ["package/libduckdb.so", "package/LICENSE"];
     let mut unpack = Command::new("tar");
-    unpack
-        .current_dir(&scratch.path)
-        .arg("-xzf")
-        .arg(archive)
-        .args(members);
+    unpack.current_dir(&scratch.path).arg("-xzf").arg(archive).args(members);
     run::output(&mut unpack)?;
     let unpacked = scratch.path.join("package");
     npm::check(&unpacked.join("libduckdb.so"), LIBRARY_SHA256)?;

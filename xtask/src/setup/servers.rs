@@ -44,9 +44,7 @@ pub(crate) fn ensure(directory: &Path) -> Outcome {
              their directories in ROWTIDE_PG<major>_BIN"
         ));
     }
-    SERVERS
-        .iter()
-        .try_for_each(|server| ensure_one(directory, server))
+    SERVERS.iter().try_for_each(|server| ensure_one(directory, server))
 }
 
 fn ensure_one(directory: &Path, server: &Package) -> Outcome {
@@ -65,19 +63,9 @@ fn ensure_one(directory: &Path, server: &Package) -> Outcome {
     fs::create_dir(&tree).map_err(io_error("make the directory", &tree))?;
     // The package's own script makes the symbolic links that an npm archive cannot hold.
     let mut install = npm(&tree);
-    install.args([
-        "install",
-        "--no-package-lock",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        ".",
-    ]);
+    install.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--prefix", "."]);
     run::output(install.arg(&archive))?;
-    let program = tree
-        .join("node_modules")
-        .join(NAME)
-        .join("native/bin/postgres");
+    let program = tree.join("node_modules").join(NAME).join("native/bin/postgres");
     let version = run::output(Command::new(&program).arg("--version"))?;
     println!("setup: installed {}", version.trim());
     fs::write(tree.join("installed"), complete).map_err(io_error("write", &marker))?;

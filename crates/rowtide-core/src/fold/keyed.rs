@@ -97,11 +97,7 @@ fn complete(batch: &ChangeBatch, row: u32, base: Option<u32>) -> Result<State> {
             batch.table.name
         )));
     }
-    Ok(State::Present(Present {
-        row,
-        origins: Vec::new(),
-        base: base.unwrap_or(row),
-    }))
+    Ok(State::Present(Present { row, origins: Vec::new(), base: base.unwrap_or(row) }))
 }
 
 /// An update: values the log did not repeat come from what stood there `earlier`, or else from
@@ -119,30 +115,18 @@ fn update(batch: &ChangeBatch, row: u32, base: u32, earlier: Option<&State>) -> 
             let origin = |column| (column, present.origin(column));
             (missing.into_iter().map(origin).collect(), present.base)
         }
-        None => (
-            missing
-                .into_iter()
-                .map(|column| (column, Origin::Base))
-                .collect(),
-            base,
-        ),
+        None => (missing.into_iter().map(|column| (column, Origin::Base)).collect(), base),
     };
     Ok(State::Present(Present { row, origins, base }))
 }
 
 fn contradiction(batch: &ChangeBatch) -> Error {
-    Error::data(format!(
-        "the log changes a row of {} after deleting it",
-        batch.table.name
-    ))
-    .with_hint("copy the table again; if it happens again, report it with the table's DDL")
+    Error::data(format!("the log changes a row of {} after deleting it", batch.table.name))
+        .with_hint("copy the table again; if it happens again, report it with the table's DDL")
 }
 
 fn unpaired(batch: &ChangeBatch) -> Error {
-    Error::internal(format!(
-        "half a key change in a batch of {}",
-        batch.table.name
-    ))
+    Error::internal(format!("half a key change in a batch of {}", batch.table.name))
 }
 
 fn assemble(batch: &ChangeBatch, full: &RecordBatch, states: &[State]) -> Result<MergeWrite> {
@@ -151,10 +135,7 @@ fn assemble(batch: &ChangeBatch, full: &RecordBatch, states: &[State]) -> Result
         match state {
             State::Gone { row } => deletes.push(*row),
             State::Present(present) => {
-                let needs_base = present
-                    .origins
-                    .iter()
-                    .any(|(_, origin)| *origin == Origin::Base);
+                let needs_base = present.origins.iter().any(|(_, origin)| *origin == Origin::Base);
                 if needs_base {
                     patches.push(present);
                 } else {
@@ -167,11 +148,7 @@ fn assemble(batch: &ChangeBatch, full: &RecordBatch, states: &[State]) -> Result
     Ok(MergeWrite {
         deletes: some(take_rows(full, &deletes)?),
         upserts: some(gather(full, &upserts)?),
-        patches: if patches.is_empty() {
-            None
-        } else {
-            Some(patch(batch, full, &patches)?)
-        },
+        patches: if patches.is_empty() { None } else { Some(patch(batch, full, &patches)?) },
     })
 }
 
@@ -208,18 +185,12 @@ fn patch(batch: &ChangeBatch, full: &RecordBatch, patches: &[&Present]) -> Resul
     let unchanged = columns
         .into_iter()
         .map(|column| {
-            let bits: BooleanBuffer = patches
-                .iter()
-                .map(|present| present.origin(column) == Origin::Base)
-                .collect();
+            let bits: BooleanBuffer =
+                patches.iter().map(|present| present.origin(column) == Origin::Base).collect();
             (column, bits)
         })
         .collect();
     let bases: Vec<u32> = patches.iter().map(|present| present.base).collect();
     let base = take_rows(&batch.rows.project(&batch.table.key)?, &bases)?;
-    Ok(Patches {
-        rows: gather(full, patches)?,
-        unchanged,
-        base,
-    })
+    Ok(Patches { rows: gather(full, patches)?, unchanged, base })
 }

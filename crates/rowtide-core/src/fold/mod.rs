@@ -41,20 +41,13 @@ fn with_metadata(batch: &ChangeBatch, plan: &TablePlan, loaded_at: i64) -> Resul
     let mut columns: Vec<ArrayRef> = batch.rows.columns().to_vec();
     columns.extend(plan.metadata.change_values(batch, loaded_at));
     let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
-    Ok(RecordBatch::try_new_with_options(
-        plan.target_arrow(),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(plan.target_arrow(), columns, &options)?)
 }
 
 /// The chosen columns of every row as comparable bytes.
 fn row_bytes(rows: &RecordBatch, columns: impl Iterator<Item = usize>) -> Result<Rows> {
     let columns: Vec<ArrayRef> = columns.map(|at| rows.column(at).clone()).collect();
-    let fields = columns
-        .iter()
-        .map(|column| SortField::new(column.data_type().clone()))
-        .collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let converter = RowConverter::new(fields)?;
     Ok(converter.convert_columns(&columns)?)
 }

@@ -25,12 +25,10 @@ pub(super) fn fold(batch: &ChangeBatch, full: &RecordBatch) -> Result<MultisetWr
     let mut index: HashMap<&[u8], usize> = HashMap::with_capacity(batch.len());
     let mut nets: Vec<Net> = Vec::new();
     for (row, op) in (0_u32..).zip(&batch.ops) {
-        let at = *index
-            .entry(bytes.row(row as usize).data())
-            .or_insert_with(|| {
-                nets.push(Net::default());
-                nets.len() - 1
-            });
+        let at = *index.entry(bytes.row(row as usize).data()).or_insert_with(|| {
+            nets.push(Net::default());
+            nets.len() - 1
+        });
         let net = &mut nets[at];
         match op {
             // An insert after a removal of an equal row leaves the multiset as it was. The newer
@@ -54,16 +52,9 @@ pub(super) fn fold(batch: &ChangeBatch, full: &RecordBatch) -> Result<MultisetWr
         }
     }
     let collect = |pick: fn(&Net) -> &[u32]| -> Result<Option<RecordBatch>> {
-        let mut rows: Vec<u32> = nets
-            .iter()
-            .flat_map(|net| pick(net).iter().copied())
-            .collect();
+        let mut rows: Vec<u32> = nets.iter().flat_map(|net| pick(net).iter().copied()).collect();
         rows.sort_unstable();
-        if rows.is_empty() {
-            Ok(None)
-        } else {
-            take_rows(full, &rows).map(Some)
-        }
+        if rows.is_empty() { Ok(None) } else { take_rows(full, &rows).map(Some) }
     };
     Ok(MultisetWrite {
         removes: collect(|net| &net.removes)?,

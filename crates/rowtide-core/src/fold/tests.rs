@@ -34,18 +34,8 @@ fn table(identity: Identity) -> Arc<TableSchema> {
         number,
     };
     let columns = vec![column("k", 1), column("a", 2), column("b", 3)];
-    let key = if identity == Identity::Key {
-        vec![0]
-    } else {
-        vec![]
-    };
-    Arc::new(TableSchema::new(
-        (1, TableName::new("public", "t")),
-        1,
-        columns,
-        key,
-        identity,
-    ))
+    let key = if identity == Identity::Key { vec![0] } else { vec![] };
+    Arc::new(TableSchema::new((1, TableName::new("public", "t")), 1, columns, key, identity))
 }
 
 fn plan(table: &Arc<TableSchema>) -> TablePlan {
@@ -62,31 +52,17 @@ type Cells = (Op, [Option<i32>; 3], [bool; 2]);
 
 fn batch(table: &Arc<TableSchema>, cells: &[Cells]) -> ChangeBatch {
     let column = |at: usize| -> Arc<dyn Array> {
-        Arc::new(
-            cells
-                .iter()
-                .map(|(_, values, _)| values[at])
-                .collect::<Int32Array>(),
-        )
+        Arc::new(cells.iter().map(|(_, values, _)| values[at]).collect::<Int32Array>())
     };
     let rows = RecordBatch::try_new(table.arrow(), vec![column(0), column(1), column(2)]).unwrap();
-    let mask = |at: usize| {
-        (
-            at + 1,
-            cells.iter().map(|(_, _, missing)| missing[at]).collect(),
-        )
-    };
+    let mask = |at: usize| (at + 1, cells.iter().map(|(_, _, missing)| missing[at]).collect());
     ChangeBatch {
         table: Arc::clone(table),
         ops: cells.iter().map(|(op, _, _)| *op).collect(),
         rows,
         unchanged: Unchanged::new([mask(0), mask(1)]),
         commits: vec![CommitRun {
-            commit: Commit {
-                position: Offset(1),
-                xid: 1,
-                committed_at: 0,
-            },
+            commit: Commit { position: Offset(1), xid: 1, committed_at: 0 },
             rows: cells.len(),
         }],
         ordinals: (0..u32::try_from(cells.len()).unwrap()).collect(),
@@ -130,18 +106,12 @@ fn apply(rows: &mut BTreeMap<i32, Row>, action: &Action) -> bool {
 }
 
 fn ints(batch: &RecordBatch, column: usize) -> Vec<Option<i32>> {
-    batch
-        .column(column)
-        .as_primitive::<Int32Type>()
-        .iter()
-        .collect()
+    batch.column(column).as_primitive::<Int32Type>().iter().collect()
 }
 
 /// What a destination does with a folded write.
 fn land(rows: &mut BTreeMap<i32, Row>, write: TableWrite) {
-    let TableWrite::Merge(write) = write else {
-        panic!("not a merge")
-    };
+    let TableWrite::Merge(write) = write else { panic!("not a merge") };
     let before = rows.clone();
     let mut insert = Vec::new();
     for batch in write.deletes.iter().chain(&write.upserts) {
@@ -154,16 +124,9 @@ fn land(rows: &mut BTreeMap<i32, Row>, write: TableWrite) {
         insert.extend((0..k.len()).map(|i| (k[i].unwrap(), a[i].unwrap(), b[i].unwrap())));
     }
     if let Some(patches) = &write.patches {
-        let (k, a, b) = (
-            ints(&patches.rows, 0),
-            ints(&patches.rows, 1),
-            ints(&patches.rows, 2),
-        );
+        let (k, a, b) = (ints(&patches.rows, 0), ints(&patches.rows, 1), ints(&patches.rows, 2));
         let missing = |column, row: usize| {
-            patches
-                .unchanged
-                .iter()
-                .any(|(at, bits)| *at == column && bits.value(row))
+            patches.unchanged.iter().any(|(at, bits)| *at == column && bits.value(row))
         };
         for (i, base) in ints(&patches.base, 0).into_iter().enumerate() {
             let base = before[&base.unwrap()];
@@ -174,10 +137,7 @@ fn land(rows: &mut BTreeMap<i32, Row>, write: TableWrite) {
         }
     }
     for row in insert {
-        assert!(
-            rows.insert(row.0, row).is_none(),
-            "a key twice in one write"
-        );
+        assert!(rows.insert(row.0, row).is_none(), "a key twice in one write");
     }
 }
 
@@ -257,47 +217,19 @@ fn an_update_after_a_delete_is_a_contradiction() {
 #[test]
 fn a_fence_leaves_out_what_the_copy_has() {
     let table = table(Identity::Key);
-    let actions = [
-        Action::Insert(1, 1, 1),
-        Action::Insert(2, 2, 2),
-        Action::Update(2, None, Some(3)),
-    ];
+    let actions =
+        [Action::Insert(1, 1, 1), Action::Insert(2, 2, 2), Action::Update(2, None, Some(3))];
     let cells: Vec<Cells> = actions.iter().flat_map(log_of).collect();
     let mut batch = batch(&table, &cells);
-    let commit = |position| Commit {
-        position: Offset(position),
-        xid: 0,
-        committed_at: 0,
-    };
-    batch.commits = vec![
-        CommitRun {
-            commit: commit(10),
-            rows: 1,
-        },
-        CommitRun {
-            commit: commit(20),
-            rows: 2,
-        },
-    ];
+    let commit = |position| Commit { position: Offset(position), xid: 0, committed_at: 0 };
+    batch.commits =
+        vec![CommitRun { commit: commit(10), rows: 1 }, CommitRun { commit: commit(20), rows: 2 }];
     let fence = crate::Fence::Below(Offset(20));
     let rest = batch.clone().outside(&fence).unwrap().unwrap();
     rest.validate().unwrap();
     assert_eq!(ints(&rest.rows, 0), [Some(2), Some(2)]);
     assert_eq!(rest.ordinals, [1, 2]);
     assert!(rest.unchanged.is_set(1, 1) && !rest.unchanged.is_set(0, 1));
-    assert!(
-        batch
-            .clone()
-            .outside(&crate::Fence::Below(Offset(21)))
-            .unwrap()
-            .is_none()
-    );
-    assert_eq!(
-        batch
-            .outside(&crate::Fence::Nothing)
-            .unwrap()
-            .unwrap()
-            .len(),
-        3
-    );
+    assert!(batch.clone().outside(&crate::Fence::Below(Offset(21))).unwrap().is_none());
+    assert_eq!(batch.outside(&crate::Fence::Nothing).unwrap().unwrap().len(), 3);
 }

@@ -82,6 +82,11 @@ impl Failure {
         Self { class, text }
     }
 
+    /// Whether other transactions stood in the way, so that a later attempt may succeed.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.class == Class::Transaction
+    }
+
     /// Takes over `error`, which may be null or empty.
     ///
     /// # Safety

@@ -30,9 +30,7 @@ pub(super) fn read(file: &mut dyn Read) -> Result<Vec<u8>> {
     let length = u64::from_le_bytes(take(&header, &mut at)?);
     let checksum = u32::from_le_bytes(take(&header, &mut at)?);
     let mut body = Vec::new();
-    file.take(length)
-        .read_to_end(&mut body)
-        .map_err(unreadable)?;
+    file.take(length).read_to_end(&mut body).map_err(unreadable)?;
     if body.len() as u64 != length || crc32fast::hash(&body) != checksum {
         return Err(Error::unavailable("the spool file is damaged")
             .with_hint("check the disk; the table is copied again"));
@@ -67,10 +65,7 @@ pub(super) fn encode(batch: &ChangeBatch) -> Result<Vec<u8>> {
 pub(super) fn decode(bytes: &[u8], table: Arc<TableSchema>) -> Result<ChangeBatch> {
     let at = &mut 0;
     let rows = take_count(bytes, at)?;
-    let ops = slice(bytes, at, rows)?
-        .iter()
-        .map(|byte| op(*byte))
-        .collect::<Result<_>>()?;
+    let ops = slice(bytes, at, rows)?.iter().map(|byte| op(*byte)).collect::<Result<_>>()?;
     let mut ordinals = Vec::with_capacity(rows);
     for _ in 0..rows {
         ordinals.push(u32::from_le_bytes(take(bytes, at)?));
@@ -80,38 +75,20 @@ pub(super) fn decode(bytes: &[u8], table: Arc<TableSchema>) -> Result<ChangeBatc
         let position = Offset(u64::from_le_bytes(take(bytes, at)?));
         let xid = u32::from_le_bytes(take(bytes, at)?);
         let committed_at = i64::from_le_bytes(take(bytes, at)?);
-        let commit = Commit {
-            position,
-            xid,
-            committed_at,
-        };
-        commits.push(CommitRun {
-            commit,
-            rows: take_count(bytes, at)?,
-        });
+        let commit = Commit { position, xid, committed_at };
+        commits.push(CommitRun { commit, rows: take_count(bytes, at)? });
     }
     let mut unchanged = Vec::new();
     for _ in 0..take_count(bytes, at)? {
         let column = take_count(bytes, at)?;
-        let bits: BooleanBuffer = slice(bytes, at, rows)?
-            .iter()
-            .map(|bit| *bit != 0)
-            .collect();
+        let bits: BooleanBuffer = slice(bytes, at, rows)?.iter().map(|bit| *bit != 0).collect();
         unchanged.push((column, bits));
     }
     let rest = bytes.get(*at..).ok_or_else(truncated)?;
-    let rows: RecordBatch = StreamReader::try_new(Cursor::new(rest), None)?
-        .next()
-        .ok_or_else(truncated)??;
+    let rows: RecordBatch =
+        StreamReader::try_new(Cursor::new(rest), None)?.next().ok_or_else(truncated)??;
     let unchanged = Unchanged::new(unchanged);
-    let batch = ChangeBatch {
-        table,
-        ops,
-        rows,
-        unchanged,
-        commits,
-        ordinals,
-    };
+    let batch = ChangeBatch { table, ops, rows, unchanged, commits, ordinals };
     batch.validate()?;
     Ok(batch)
 }

@@ -76,20 +76,15 @@ impl Spool {
         let file = match self.file.take() {
             Some(writer) => {
                 let here = Path::new("the spool file");
-                let mut file = writer
-                    .into_inner()
-                    .map_err(|e| io(e.into_error(), "flush", here))?;
+                let mut file =
+                    writer.into_inner().map_err(|e| io(e.into_error(), "flush", here))?;
                 file.flush().map_err(|e| io(e, "flush", here))?;
-                file.seek(SeekFrom::Start(0))
-                    .map_err(|e| io(e, "read", here))?;
+                file.seek(SeekFrom::Start(0)).map_err(|e| io(e, "read", here))?;
                 Some(BufReader::with_capacity(1 << 20, file))
             }
             None => None,
         };
-        Ok(SpoolReader {
-            entries: self.entries.into_iter(),
-            file,
-        })
+        Ok(SpoolReader { entries: self.entries.into_iter(), file })
     }
 }
 
@@ -112,9 +107,7 @@ impl SpoolReader {
                     None => return Err(Error::internal("the spool lost its file")),
                 };
                 let bytes = frame::read(file)?;
-                frame::decode(&bytes, table)
-                    .map(SpoolItem::Changes)
-                    .map(Some)
+                frame::decode(&bytes, table).map(SpoolItem::Changes).map(Some)
             }
         }
     }

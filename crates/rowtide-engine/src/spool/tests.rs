@@ -13,18 +13,9 @@ fn table() -> Arc<TableSchema> {
         native_type: String::new(),
         number,
     };
-    let columns = vec![
-        column("id", DataType::Int64, 1),
-        column("body", DataType::Utf8, 2),
-    ];
+    let columns = vec![column("id", DataType::Int64, 1), column("body", DataType::Utf8, 2)];
     let name = TableName::new("public", "t");
-    Arc::new(TableSchema::new(
-        (1, name),
-        1,
-        columns,
-        vec![0],
-        Identity::Key,
-    ))
+    Arc::new(TableSchema::new((1, name), 1, columns, vec![0], Identity::Key))
 }
 
 fn batch(rows: &[(i64, Option<String>)], ops: &[Op]) -> ChangeBatch {
@@ -32,33 +23,20 @@ fn batch(rows: &[(i64, Option<String>)], ops: &[Op]) -> ChangeBatch {
     let ids = Int64Array::from_iter_values(rows.iter().map(|(id, _)| *id));
     let bodies = StringArray::from_iter(rows.iter().map(|(_, body)| body.as_deref()));
     let missing = rows.iter().map(|(_, body)| body.is_none()).collect();
-    let commit = |n: usize| Commit {
-        position: Offset(n as u64),
-        xid: 9,
-        committed_at: -5,
-    };
+    let commit = |n: usize| Commit { position: Offset(n as u64), xid: 9, committed_at: -5 };
     ChangeBatch {
         rows: RecordBatch::try_new(table.arrow(), vec![Arc::new(ids), Arc::new(bodies)]).unwrap(),
         table,
         ops: (0..rows.len()).map(|row| ops[row % ops.len()]).collect(),
         unchanged: Unchanged::new([(1, missing)]),
-        commits: (0..rows.len())
-            .map(|n| CommitRun {
-                commit: commit(n),
-                rows: 1,
-            })
-            .collect(),
+        commits: (0..rows.len()).map(|n| CommitRun { commit: commit(n), rows: 1 }).collect(),
         ordinals: (0..).take(rows.len()).collect(),
     }
 }
 
 fn same(left: &ChangeBatch, right: &ChangeBatch) -> bool {
     let masks = |batch: &ChangeBatch| -> Vec<(usize, Vec<bool>)> {
-        batch
-            .unchanged
-            .columns()
-            .map(|(at, bits)| (at, bits.iter().collect()))
-            .collect()
+        batch.unchanged.columns().map(|(at, bits)| (at, bits.iter().collect())).collect()
     };
     left.rows == right.rows
         && left.ops == right.ops
@@ -98,21 +76,10 @@ fn order_is_kept_across_memory_and_disk() {
     let big = "x".repeat(300_000);
     for id in 0..40 {
         let rows = [(id, Some(big.clone()))];
-        spool
-            .push(
-                SpoolItem::Changes(batch(&rows, &[Op::Insert])),
-                directory.path(),
-            )
-            .unwrap();
+        spool.push(SpoolItem::Changes(batch(&rows, &[Op::Insert])), directory.path()).unwrap();
         if id % 10 == 0 {
-            let commit = Commit {
-                position: Offset(1),
-                xid: 1,
-                committed_at: 0,
-            };
-            spool
-                .push(SpoolItem::Truncate { commit, ordinal: 7 }, directory.path())
-                .unwrap();
+            let commit = Commit { position: Offset(1), xid: 1, committed_at: 0 };
+            spool.push(SpoolItem::Truncate { commit, ordinal: 7 }, directory.path()).unwrap();
         }
     }
     assert!(spool.byte_size() > 10_000_000 && spool.memory_bytes <= MEMORY_BYTES);
@@ -121,10 +88,7 @@ fn order_is_kept_across_memory_and_disk() {
     while let Some(item) = reader.next().unwrap() {
         match item {
             SpoolItem::Changes(found) => {
-                assert!(same(
-                    &found,
-                    &batch(&[(id, Some(big.clone()))], &[Op::Insert])
-                ));
+                assert!(same(&found, &batch(&[(id, Some(big.clone()))], &[Op::Insert])));
                 id += 1;
             }
             SpoolItem::Truncate { .. } => truncates += 1,

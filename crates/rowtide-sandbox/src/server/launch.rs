@@ -17,14 +17,7 @@ impl PostgresServer {
     pub(super) fn initialise(&self) -> Result<()> {
         let mut initdb = self.program("initdb");
         initdb.arg("-D").arg(self.directory.data());
-        initdb.args([
-            "-U",
-            "postgres",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]);
+        initdb.args(["-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]);
         match &self.password {
             None => {
                 initdb.arg("--auth=trust");
@@ -47,27 +40,18 @@ impl PostgresServer {
                 "check the room on that disk and in /dev/shm; TMPDIR moves the directory",
             )
         };
-        let mut process = self
-            .spawn_logged(initdb)
-            .map_err(|e| failed(e.to_string()))?;
+        let mut process = self.spawn_logged(initdb).map_err(|e| failed(e.to_string()))?;
         let status = process.wait().map_err(|e| failed(e.to_string()))?;
         if status.success() {
             return Ok(());
         }
-        Err(failed(format!(
-            "initdb ended with {status}\n{}",
-            tail(&self.directory.log_since(0))
-        )))
+        Err(failed(format!("initdb ended with {status}\n{}", tail(&self.directory.log_since(0)))))
     }
 
     /// Appends the sandbox's settings, then the caller's, to `postgresql.conf`.
     pub(super) fn configure(&self, options: &ServerOptions) -> Result<()> {
         let run = self.directory.run().display().to_string();
-        let sockets = if run.len() <= LONGEST_SOCKET_DIRECTORY {
-            run
-        } else {
-            String::new()
-        };
+        let sockets = if run.len() <= LONGEST_SOCKET_DIRECTORY { run } else { String::new() };
         let on_off = |on: bool| if on { "on" } else { "off" };
         let mut settings: Vec<(&str, String)> = vec![
             ("listen_addresses", "127.0.0.1".to_owned()),
@@ -82,12 +66,7 @@ impl PostgresServer {
             settings.push(("ssl_cert_file", made.certificate.display().to_string()));
             settings.push(("ssl_key_file", made.key.display().to_string()));
         }
-        settings.extend(
-            options
-                .settings
-                .iter()
-                .map(|(name, value)| (&**name, value.clone())),
-        );
+        settings.extend(options.settings.iter().map(|(name, value)| (&**name, value.clone())));
 
         let mut text = String::from("\n# The sandbox's settings, then its caller's.\n");
         for (name, value) in settings {
@@ -113,9 +92,7 @@ impl PostgresServer {
     }
 
     fn port_was_taken(&self, before: u64) -> bool {
-        self.directory
-            .log_since(before)
-            .contains("Address already in use")
+        self.directory.log_since(before).contains("Address already in use")
     }
 
     /// Starts the server in the foreground as our child and waits until it accepts connections.
@@ -130,13 +107,8 @@ impl PostgresServer {
             )
         };
         let mut server = self.program("postgres");
-        server
-            .arg("-D")
-            .arg(self.directory.data())
-            .args(["-p", &self.port.to_string()]);
-        let mut process = self
-            .spawn_logged(server)
-            .map_err(|e| failed(e.to_string(), ""))?;
+        server.arg("-D").arg(self.directory.data()).args(["-p", &self.port.to_string()]);
+        let mut process = self.spawn_logged(server).map_err(|e| failed(e.to_string(), ""))?;
 
         let mut ended = None;
         let ready = wait_until(|| {
@@ -184,9 +156,7 @@ impl PostgresServer {
         use std::os::unix::process::CommandExt;
         let path = self.directory.log();
         let output = self.directory.open_log()?;
-        let errors = output
-            .try_clone()
-            .map_err(|e| Error::io("open", &path, &e))?;
+        let errors = output.try_clone().map_err(|e| Error::io("open", &path, &e))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // A group of its own: Ctrl-C at a terminal is for us, and we decide how the server stops.
         command.process_group(0);
@@ -225,11 +195,7 @@ fn free_port() -> Result<u16> {
     }
     let why = last.map(|e| e.to_string()).unwrap_or_default();
     Err(Error::new(
-        format!(
-            "could not find a free port from {} to {}",
-            PORTS.start,
-            PORTS.end - 1
-        ),
+        format!("could not find a free port from {} to {}", PORTS.start, PORTS.end - 1),
         why,
         "check that this process may listen on 127.0.0.1",
     ))
@@ -238,12 +204,7 @@ fn free_port() -> Result<u16> {
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
-    lines
-        .iter()
-        .skip(shown)
-        .map(|line| format!("    {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.iter().skip(shown).map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -252,10 +213,7 @@ mod tests {
 
     #[test]
     fn settings_are_quoted_and_cannot_smuggle_in_others() {
-        assert_eq!(
-            setting_line("a.b_1", r"it's C:\x").unwrap(),
-            "a.b_1 = 'it''s C:\\\\x'\n"
-        );
+        assert_eq!(setting_line("a.b_1", r"it's C:\x").unwrap(), "a.b_1 = 'it''s C:\\\\x'\n");
         assert!(setting_line("a = 1 #", "x").is_err());
         assert!(setting_line("a", "x'\nssl = on").is_err());
         assert!(setting_line("", "x").is_err());
@@ -265,9 +223,6 @@ mod tests {
     fn an_error_shows_the_end_of_the_log() {
         let log: String = (1..=40).map(|n| format!("line {n}\n")).collect();
         let shown = tail(&log);
-        assert!(
-            shown.starts_with("    line 26\n") && shown.ends_with("    line 40"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("    line 26\n") && shown.ends_with("    line 40"), "{shown}");
     }
 }

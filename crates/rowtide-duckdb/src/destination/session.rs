@@ -1,0 +1,387 @@
+//! The blocking half of a writer: one connection, one open transaction at most, and what is kept
+//! ready between writes (appenders, staging tables, prepared statements).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema, SchemaRef};
+use rowtide_core::traits::Progress;
+use rowtide_core::{Checkpoint, Error, Result, TablePlan, TableState};
+
+use super::state::{self, Control};
+use crate::error::During;
+use crate::ffi::{Appender, Connection, Database, Statement, Value};
+use crate::file;
+use crate::quote::{TableRef, join};
+use crate::types::column_type;
+
+/// How many tables' appenders and statements are kept ready. Beyond it all are let go: they are
+/// quickly made anew, and memory stays bounded however many tables there are.
+const READY_TABLES: usize = 64;
+
+/// The same for staging tables, of which there is one per combination of column types.
+const READY_STAGES: usize = 64;
+
+/// Everything that belongs to one writer. Dropping it rolls the open transaction back.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) catalog: Arc<str>,
+    pub(super) pipeline: Arc<str>,
+    database: Arc<Database>,
+    /// The pipeline's row as this writer last committed it.
+    control: Control,
+    checkpoint: Checkpoint,
+    in_transaction: bool,
+    /// Tables with rows changed in the open transaction: DuckDB refuses to commit an ALTER on top.
+    pub(super) changed: HashSet<TableRef>,
+    /// Whether definitions changed since the last checkpoint of the file.
+    pub(super) ddl: bool,
+    tables: HashMap<TableRef, Ready>,
+    stages: HashMap<String, Stage>,
+    stages_made: usize,
+}
+
+/// What is kept ready for one target.
+#[derive(Default)]
+struct Ready {
+    appender: Option<(SchemaRef, Appender)>,
+    statements: HashMap<String, Statement>,
+}
+
+/// A temporary table with columns `c0`, `c1` … that is emptied after each use.
+struct Stage {
+    table: TableRef,
+    appender: Appender,
+    truncate: Statement,
+}
+
+impl Session {
+    /// Opens the file and becomes the writer of `pipeline`.
+    pub(super) fn open(database: Arc<Database>, pipeline: Arc<str>) -> Result<Self> {
+        let connection = file::connect(&database)?;
+        let catalog = file::catalog(&connection)?;
+        let control = state::raise_epoch(&connection, &pipeline)?;
+        let stored = state::read(&connection, &pipeline)?.unwrap_or_default();
+        Ok(Self {
+            connection,
+            catalog,
+            pipeline,
+            database,
+            control,
+            checkpoint: stored.checkpoint.unwrap_or_default(),
+            in_transaction: false,
+            changed: HashSet::new(),
+            ddl: false,
+            tables: HashMap::new(),
+            stages: HashMap::new(),
+            stages_made: 0,
+        })
+    }
+
+    /// What is stored, as of the last commit.
+    pub(super) fn state(&mut self) -> Result<rowtide_core::PipelineState> {
+        let connection = file::connect(&self.database)?;
+        let stored = state::read(&connection, &self.pipeline)?;
+        stored.ok_or_else(|| self.fenced())
+    }
+
+    /// The table that `plan` writes to.
+    pub(super) fn target(&self, plan: &TablePlan) -> TableRef {
+        TableRef::new(&self.catalog, &plan.target)
+    }
+
+    /// Begins the epoch's transaction unless it is open.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if !self.in_transaction {
+            self.connection.execute("BEGIN").during(|| "beginning an epoch".to_owned())?;
+            self.in_transaction = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remember(&mut self, state: &TableState) -> Result<()> {
+        self.begin()?;
+        state::remember(&self.connection, &self.pipeline, state)
+    }
+
+    /// Appends `rows` to the table `target`, by column name.
+    pub(super) fn append(&mut self, target: &TableRef, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let attempt = || format!("adding rows to {target}");
+        self.changed.insert(target.clone());
+        let connection = self.connection.clone();
+        let ready = self.ready(target);
+        let current = ready.appender.take().filter(|(schema, _)| *schema == rows.schema());
+        let (schema, mut appender) = match current {
+            Some(pair) => pair,
+            None => (rows.schema(), appender(&connection, target, &rows.schema())?),
+        };
+        appender.append(rows).and_then(|()| appender.flush()).during(attempt)?;
+        ready.appender = Some((schema, appender));
+        Ok(())
+    }
+
+    /// Runs `sql`, a change of the table `target`, prepared once; returns how many rows changed.
+    pub(super) fn change(&mut self, target: &TableRef, sql: &str) -> Result<u64> {
+        let attempt = || format!("changing rows of {target}");
+        self.changed.insert(target.clone());
+        let connection = self.connection.clone();
+        let ready = self.ready(target);
+        if let Some(statement) = ready.statements.get_mut(sql) {
+            return statement.execute(&[]).during(attempt);
+        }
+        let mut statement = connection.prepare(sql).during(attempt)?;
+        let changed = statement.execute(&[]).during(attempt)?;
+        ready.statements.insert(sql.to_owned(), statement);
+        Ok(changed)
+    }
+
+    /// Runs `sql` once.
+    pub(super) fn execute(&mut self, sql: &str, attempt: impl FnOnce() -> String) -> Result<u64> {
+        self.connection.execute(sql).during(attempt)
+    }
+
+    /// The one number that `sql` selects.
+    pub(super) fn count(&mut self, sql: &str) -> Result<u64> {
+        let rows = self.connection.query(sql, &[]).during(|| "counting rows".to_owned())?;
+        let count = rows.first().and_then(|row| row[0].int());
+        count
+            .and_then(|count| u64::try_from(count).ok())
+            .ok_or_else(|| Error::internal("a count is missing"))
+    }
+
+    /// Puts `batches`, of one schema, into a staging table with columns `c0`, `c1` ….
+    pub(super) fn stage(&mut self, batches: &[RecordBatch]) -> Result<TableRef> {
+        let attempt = || "staging rows".to_owned();
+        let Some(first) = batches.first() else { return Err(Error::internal("nothing to stage")) };
+        let schema = positional(&first.schema());
+        let types = schema
+            .fields()
+            .iter()
+            .map(|field| Ok(format!("{} {}", field.name(), column_type(field)?)))
+            .collect::<Result<Vec<_>>>()?
+            .join(", ");
+        if self.stages.len() >= READY_STAGES && !self.stages.contains_key(&types) {
+            self.drop_stages()?;
+        }
+        if !self.stages.contains_key(&types) {
+            let stage = self.new_stage(&types, &schema)?;
+            self.stages.insert(types.clone(), stage);
+        }
+        let Some(stage) = self.stages.get_mut(&types) else {
+            return Err(Error::internal("a staging table went missing"));
+        };
+        for batch in batches {
+            stage.appender.append(batch).during(attempt)?;
+        }
+        stage.appender.flush().during(attempt)?;
+        Ok(stage.table.clone())
+    }
+
+    /// Empties a staging table after use.
+    pub(super) fn unstage(&mut self, table: &TableRef) -> Result<()> {
+        let stage = self.stages.values_mut().find(|stage| stage.table == *table);
+        let Some(stage) = stage else { return Ok(()) };
+        stage.truncate.execute(&[]).during(|| "emptying a staging table".to_owned())?;
+        Ok(())
+    }
+
+    fn new_stage(&mut self, columns: &str, schema: &Schema) -> Result<Stage> {
+        let attempt = || "making a staging table".to_owned();
+        self.stages_made += 1;
+        let table = self.temporary(&format!("rowtide_stage_{}", self.stages_made));
+        self.connection.execute(&format!("CREATE TEMP TABLE {table} ({columns})")).during(attempt)?;
+        let names = [&*table.catalog, &*table.schema, &*table.name];
+        let appender = Appender::new(&self.connection, names, schema, true).during(attempt)?;
+        let truncate = self.connection.prepare(&format!("DELETE FROM {table}")).during(attempt)?;
+        Ok(Stage { table, appender, truncate })
+    }
+
+    fn drop_stages(&mut self) -> Result<()> {
+        for (_, stage) in self.stages.drain() {
+            let table = stage.table.clone();
+            drop(stage);
+            self.connection
+                .execute(&format!("DROP TABLE {table}"))
+                .during(|| "dropping a staging table".to_owned())?;
+        }
+        self.tables.clear();
+        Ok(())
+    }
+
+    /// The temporary table called `name`.
+    pub(super) fn temporary(&self, name: &str) -> TableRef {
+        TableRef { catalog: "temp".into(), schema: "main".into(), name: name.into() }
+    }
+
+    fn ready(&mut self, target: &TableRef) -> &mut Ready {
+        if self.tables.len() >= READY_TABLES && !self.tables.contains_key(target) {
+            self.tables.clear();
+        }
+        self.tables.entry(target.clone()).or_default()
+    }
+
+    /// Lets go of everything that knew the old definition of `target`.
+    pub(super) fn redefined(&mut self, target: &TableRef) {
+        self.tables.remove(target);
+        self.ddl = true;
+    }
+
+    /// Ends the epoch: records `progress` if this is still the pipeline's writer, and commits.
+    pub(super) fn commit(&mut self, progress: Progress<'_>) -> Result<()> {
+        self.begin()?;
+        let mut checkpoint = self.checkpoint.clone();
+        if let Some(next) = progress.checkpoint {
+            checkpoint.advance(next)?;
+        }
+        let text = progress.checkpoint.map(state::document).transpose()?;
+        let next = Control {
+            commits: self.control.commits + 1,
+            checkpoint: text.or_else(|| self.control.checkpoint.clone()),
+            ..self.control.clone()
+        };
+        let recorded = self.record(&next, progress);
+        let recorded = recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
+        if recorded != 1 {
+            return Err(self.fenced());
+        }
+        if let Err(failure) = self.connection.execute("COMMIT") {
+            if !self.is_committed(&next) {
+                return Err(failure).during(|| "committing an epoch".to_owned());
+            }
+        }
+        self.in_transaction = false;
+        self.changed.clear();
+        self.control = next;
+        self.checkpoint = checkpoint;
+        self.checkpoint_file()
+    }
+
+    /// Updates the pipeline's row if it is as this writer left it; returns how many rows changed.
+    fn record(&mut self, next: &Control, progress: Progress<'_>) -> Result<u64> {
+        let now = state::now_us();
+        let identity = progress.identity.map(state::document).transpose()?;
+        let position = progress.checkpoint.map(ToString::to_string);
+        let values: [Value<'_>; 10] = [
+            (&*self.pipeline).into(),
+            self.control.fencing_epoch.into(),
+            self.control.checkpoint.as_deref().into(),
+            next.commits.into(),
+            next.checkpoint.as_deref().into(),
+            position.as_deref().into(),
+            progress.checkpoint.map_or(Value::Null, |_| now.into()),
+            identity.as_deref().into(),
+            progress.error.into(),
+            progress.error.map_or(Value::Null, |_| now.into()),
+        ];
+        let own = TableRef {
+            catalog: Arc::clone(&self.catalog),
+            schema: state::SCHEMA.into(),
+            name: "pipelines".into(),
+        };
+        let sql = "UPDATE _rowtide.pipelines SET commits = $4, checkpoint = $5, \
+             position = coalesce($6, position), \
+             updated_at = coalesce(make_timestamp($7::BIGINT), updated_at), \
+             identity = coalesce($8, identity), last_error = coalesce($9, last_error), \
+             last_error_at = coalesce(make_timestamp($10::BIGINT), last_error_at) \
+             WHERE pipeline = $1 AND fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3";
+        let attempt = || "recording the checkpoint".to_owned();
+        let connection = self.connection.clone();
+        let ready = self.ready(&own);
+        if let Some(statement) = ready.statements.get_mut(sql) {
+            return statement.execute(&values).during(attempt);
+        }
+        let mut statement = connection.prepare(sql).during(attempt)?;
+        let recorded = statement.execute(&values).during(attempt)?;
+        ready.statements.insert(sql.to_owned(), statement);
+        Ok(recorded)
+    }
+
+    /// Folds the log into the file directly after definitions changed: replaying such changes
+    /// from the log is where DuckDB has had most of its bugs. Impossible while loaders write;
+    /// then the next commit tries again.
+    fn checkpoint_file(&mut self) -> Result<()> {
+        if self.ddl {
+            match self.connection.execute("CHECKPOINT") {
+                Ok(_) => self.ddl = false,
+                Err(failure) if failure.is_busy() => {}
+                Err(failure) => {
+                    return Err(failure).during(|| "folding the log into the file".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a COMMIT of unknown outcome took place.
+    fn is_committed(&self, next: &Control) -> bool {
+        self.stored_control().is_some_and(|stored| stored == *next)
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.stored_control()
+            .is_some_and(|stored| stored.fencing_epoch > self.control.fencing_epoch)
+    }
+
+    fn stored_control(&self) -> Option<Control> {
+        let connection = file::connect(&self.database).ok()?;
+        state::control(&connection, &self.pipeline).ok().flatten()
+    }
+
+    fn fenced(&self) -> Error {
+        Error::new(
+            rowtide_core::ErrorKind::Fenced,
+            format!("a newer writer of pipeline {:?} took over, or it was torn down", self.pipeline),
+        )
+        .with_hint("end this run; the newer one goes on")
+    }
+}
+
+/// An appender of rows with `schema` to `target`.
+pub(super) fn appender(
+    connection: &Connection,
+    target: &TableRef,
+    schema: &Schema,
+) -> Result<Appender> {
+    let names = [&*target.catalog, &*target.schema, &*target.name];
+    let positional = columns(connection, target)?
+        .iter()
+        .map(String::as_str)
+        .eq(schema.fields().iter().map(|field| field.name().as_str()));
+    Appender::new(connection, names, schema, positional)
+        .during(|| format!("opening {target} for adding rows"))
+}
+
+/// The columns of `table`, in the table's order.
+pub(super) fn columns(connection: &Connection, table: &TableRef) -> Result<Vec<String>> {
+    let sql = "SELECT column_name FROM duckdb_columns() WHERE database_name = ? \
+               AND schema_name = ? AND table_name = ? ORDER BY column_index";
+    let rows = connection
+        .query(sql, &[(&*table.catalog).into(), (&*table.schema).into(), (&*table.name).into()])
+        .during(|| format!("reading the columns of {table}"))?;
+    Ok(rows.iter().filter_map(|row| row[0].text().map(str::to_owned)).collect())
+}
+
+/// Column definitions for a table with the fields of `schema`.
+pub(super) fn definitions(schema: &Schema) -> Result<String> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| Ok((crate::quote::Ident(field.name()).to_string(), column_type(field)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(join(columns, ", ", |(name, kind)| format!("{name} {kind}")))
+}
+
+/// `schema` with its columns called `c0`, `c1` ….
+fn positional(schema: &Schema) -> Schema {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| field.as_ref().clone().with_name(format!("c{index}")))
+        .collect();
+    Schema::new(fields)
+}

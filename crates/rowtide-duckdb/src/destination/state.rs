@@ -1,0 +1,247 @@
+//! What a restart needs, in schema `_rowtide` of the same file, so that it commits with the data.
+//!
+//! The documents (`checkpoint`, `identity`, `state`) are what Rowtide reads back; the columns
+//! beside them repeat some of it for people. Times are in UTC.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rowtide_core::{Error, PipelineState, Result, SourceIdentity, TableName, TableState};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::During;
+use crate::ffi::{Cell, Connection, Value};
+use crate::quote::fold;
+
+/// The schema that holds Rowtide's own tables.
+pub(crate) const SCHEMA: &str = "_rowtide";
+
+/// The version of the tables below. A file with a newer one is refused.
+const FORMAT: i64 = 1;
+
+const CREATE: &str = "
+CREATE SCHEMA IF NOT EXISTS _rowtide;
+CREATE TABLE IF NOT EXISTS _rowtide.format (version BIGINT);
+CREATE TABLE IF NOT EXISTS _rowtide.pipelines (
+    pipeline VARCHAR, fencing_epoch BIGINT, commits BIGINT,
+    checkpoint VARCHAR, position VARCHAR, updated_at TIMESTAMP,
+    identity VARCHAR, last_error VARCHAR, last_error_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS _rowtide.tables (
+    pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR,
+    target_schema VARCHAR, target_table VARCHAR,
+    mode VARCHAR, phase VARCHAR, rows_copied BIGINT, reason VARCHAR, state VARCHAR);";
+
+/// Writers of one process raise their epochs one after the other.
+static RAISING: Mutex<()> = Mutex::new(());
+
+/// What a pipeline's row in `_rowtide.pipelines` holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Control {
+    pub(super) fencing_epoch: i64,
+    pub(super) commits: i64,
+    pub(super) checkpoint: Option<String>,
+}
+
+/// Becomes the one writer of `pipeline`, durably: makes the state tables and the pipeline's row
+/// if need be, and raises the fencing epoch. Returns the row.
+pub(super) fn raise_epoch(connection: &Connection, pipeline: &str) -> Result<Control> {
+    let _guard = RAISING.lock().unwrap_or_else(PoisonError::into_inner);
+    let attempt = || "becoming the writer of the DuckDB database".to_owned();
+    let fresh = !exists(connection)?;
+    connection.execute("BEGIN").during(attempt)?;
+    if fresh {
+        connection.execute(CREATE).during(attempt)?;
+        connection
+            .query("INSERT INTO _rowtide.format VALUES (?)", &[FORMAT.into()])
+            .during(attempt)?;
+    }
+    check_format(connection)?;
+    let raised = connection
+        .prepare("UPDATE _rowtide.pipelines SET fencing_epoch = fencing_epoch + 1 WHERE pipeline = ?")
+        .and_then(|mut statement| statement.execute(&[pipeline.into()]))
+        .during(attempt)?;
+    if raised == 0 {
+        let sql = "INSERT INTO _rowtide.pipelines (pipeline, fencing_epoch, commits) VALUES (?, 1, 0)";
+        connection.query(sql, &[pipeline.into()]).during(attempt)?;
+    }
+    connection.execute("COMMIT").during(attempt)?;
+    if fresh {
+        connection.execute("CHECKPOINT").during(attempt)?;
+    }
+    control(connection, pipeline)?.ok_or_else(|| Error::internal("the pipeline's row is missing"))
+}
+
+/// The pipeline's row; `None` if there is none.
+pub(super) fn control(connection: &Connection, pipeline: &str) -> Result<Option<Control>> {
+    let sql = "SELECT fencing_epoch, commits, checkpoint FROM _rowtide.pipelines WHERE pipeline = ?";
+    let rows = connection.query(sql, &[pipeline.into()]).during(reading)?;
+    rows.first()
+        .map(|row| {
+            Ok(Control {
+                fencing_epoch: number(&row[0])?,
+                commits: number(&row[1])?,
+                checkpoint: row[2].text().map(str::to_owned),
+            })
+        })
+        .transpose()
+}
+
+/// Everything stored of `pipeline`; `None` if nothing is.
+pub(super) fn read(connection: &Connection, pipeline: &str) -> Result<Option<PipelineState>> {
+    if !exists(connection)? {
+        return Ok(None);
+    }
+    check_format(connection)?;
+    let sql = "SELECT fencing_epoch, checkpoint, identity, epoch_us(updated_at), last_error, \
+               epoch_us(last_error_at) FROM _rowtide.pipelines WHERE pipeline = ?";
+    let rows = connection.query(sql, &[pipeline.into()]).during(reading)?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let sql = "SELECT state FROM _rowtide.tables WHERE pipeline = ? \
+               ORDER BY source_schema, source_table";
+    let tables = connection.query(sql, &[pipeline.into()]).during(reading)?;
+    Ok(Some(PipelineState {
+        fencing_epoch: u64::try_from(number(&row[0])?).map_err(|_| broken("fencing_epoch"))?,
+        checkpoint: row[1].text().map(parse).transpose()?,
+        identity: row[2].text().map(parse::<SourceIdentity>).transpose()?,
+        updated_at: row[3].int(),
+        last_error: row[5].int().zip(row[4].text().map(str::to_owned)),
+        tables: tables
+            .iter()
+            .map(|row| row[0].text().ok_or_else(|| broken("state")).and_then(parse))
+            .collect::<Result<_>>()?,
+    }))
+}
+
+/// Remembers `state` inside the open transaction.
+pub(super) fn remember(connection: &Connection, pipeline: &str, state: &TableState) -> Result<()> {
+    let attempt = || format!("remembering the state of {}", state.schema.name);
+    let name = &state.schema.name;
+    let document = document(state)?;
+    let mode = document_word(&state.mode)?;
+    let rows_copied = i64::try_from(state.rows_copied).unwrap_or(i64::MAX);
+    let key: [Value<'_>; 3] = [pipeline.into(), (&*name.schema).into(), (&*name.name).into()];
+    let values: [Value<'_>; 7] = [
+        (&*state.target.schema).into(),
+        (&*state.target.name).into(),
+        mode.as_str().into(),
+        state.phase.as_str().into(),
+        rows_copied.into(),
+        state.reason.as_deref().into(),
+        document.as_str().into(),
+    ];
+    let updated = connection
+        .prepare(
+            "UPDATE _rowtide.tables SET target_schema = $4, target_table = $5, mode = $6, \
+             phase = $7, rows_copied = $8, reason = $9, state = $10 \
+             WHERE pipeline = $1 AND source_schema = $2 AND source_table = $3",
+        )
+        .and_then(|mut update| update.execute(&[&key[..], &values].concat()))
+        .during(attempt)?;
+    if updated == 0 {
+        connection
+            .query(
+                "INSERT INTO _rowtide.tables VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                &[&key[..], &values].concat(),
+            )
+            .during(attempt)?;
+    }
+    Ok(())
+}
+
+/// Who made a target: the pipeline and the source table, of those in `_rowtide.tables`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) pipeline: String,
+    pub(super) source: TableName,
+    pub(super) target: TableName,
+}
+
+/// All targets that any pipeline made in this file.
+pub(super) fn owners(connection: &Connection) -> Result<Vec<Owner>> {
+    if !exists(connection)? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT pipeline, source_schema, source_table, target_schema, target_table \
+               FROM _rowtide.tables";
+    let rows = connection.query(sql, &[]).during(reading)?;
+    rows.iter()
+        .map(|row| {
+            let text = |at: usize| row[at].text().ok_or_else(|| broken("tables"));
+            Ok(Owner {
+                pipeline: text(0)?.to_owned(),
+                source: TableName::new(text(1)?, text(2)?),
+                target: TableName::new(text(3)?, text(4)?),
+            })
+        })
+        .collect()
+}
+
+/// The table that stands under `name`, as it is spelled, compared as DuckDB compares names.
+pub(super) fn table_like(connection: &Connection, name: &TableName) -> Result<Option<TableName>> {
+    let sql = "SELECT table_schema, table_name FROM information_schema.tables \
+               WHERE table_catalog = current_database() AND lower(table_schema) = lower(?) \
+               AND lower(table_name) = lower(?)";
+    let rows = connection
+        .query(sql, &[(&*name.schema).into(), (&*name.name).into()])
+        .during(|| format!("looking for {name}"))?;
+    Ok(rows.first().and_then(|row| Some(TableName::new(row[0].text()?, row[1].text()?))))
+}
+
+/// Whether two names are one to DuckDB.
+pub(super) fn same_name(a: &TableName, b: &TableName) -> bool {
+    fold(&a.schema) == fold(&b.schema) && fold(&a.name) == fold(&b.name)
+}
+
+/// Whether the file has Rowtide's tables.
+pub(super) fn exists(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT table_name FROM information_schema.tables WHERE table_catalog = \
+               current_database() AND table_schema = '_rowtide' AND table_name = 'format'";
+    Ok(!connection.query(sql, &[]).during(reading)?.is_empty())
+}
+
+fn check_format(connection: &Connection) -> Result<()> {
+    let rows = connection.query("SELECT max(version) FROM _rowtide.format", &[]).during(reading)?;
+    let version = rows.first().and_then(|row| row[0].int()).ok_or_else(|| broken("format"))?;
+    if version > FORMAT {
+        return Err(Error::config(format!(
+            "the state in the DuckDB database has format {version}; this Rowtide reads up to {FORMAT}"
+        ))
+        .with_hint("use the newer Rowtide that wrote it"));
+    }
+    Ok(())
+}
+
+/// Microseconds since 1970 UTC.
+pub(super) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// `value` as the JSON text that is stored.
+pub(super) fn document(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("state that is no JSON").with_source(error))
+}
+
+fn document_word(value: &impl Serialize) -> Result<String> {
+    document(value).map(|text| text.trim_matches('"').to_owned())
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::internal("the state in the DuckDB database cannot be read").with_source(error)
+    })
+}
+
+fn number(cell: &Cell) -> Result<i64> {
+    cell.int().ok_or_else(|| broken("pipelines"))
+}
+
+fn reading() -> String {
+    "reading Rowtide's state in the DuckDB database".to_owned()
+}
+
+fn broken(what: &str) -> Error {
+    Error::internal(format!("the state in the DuckDB database lacks {what}"))
+}

@@ -1,0 +1,207 @@
+//! Row-by-row comparison of a PostgreSQL table with its copy in a DuckDB file, by SQL on both
+//! sides.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rowtide_duckdb::Reader;
+use rowtide_sandbox::PostgresServer;
+
+use crate::Result;
+
+/// What comparing one table found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// `schema.table`.
+    pub table: String,
+    /// Rows at the source.
+    pub source_rows: usize,
+    /// Rows at the destination.
+    pub destination_rows: usize,
+    /// Rows (as canonical text) that one side has more often, with how much more often the source
+    /// has them; at most [`Comparison::SHOWN`].
+    pub differences: Vec<(String, i64)>,
+}
+
+impl Comparison {
+    /// How many differing rows are kept.
+    pub const SHOWN: usize = 10;
+
+    /// Whether both sides hold the same rows.
+    pub fn is_equal(&self) -> bool {
+        self.differences.is_empty() && self.source_rows == self.destination_rows
+    }
+}
+
+/// One column and how each side renders it as canonical text.
+struct Rendered {
+    source: String,
+    destination: String,
+}
+
+/// Separates a row's columns; NULL is distinct from every text.
+const SEPARATOR: char = '\u{1f}';
+
+/// Compares `tables` (`schema.table`) of database `db` with the file at `path`.
+///
+/// # Errors
+/// If a side cannot be read, or any table differs: then with the differing rows.
+pub fn compare_tables(
+    server: &PostgresServer,
+    db: &str,
+    path: &Path,
+    tables: &[&str],
+) -> Result<Vec<Comparison>> {
+    compare(server, db, path, tables, |table, columns| {
+        format!("SELECT {columns} FROM {}", quoted(table))
+    })
+}
+
+/// Compares the state that the history of append tables leads to: the last event of each key, if
+/// it is not a delete.
+///
+/// # Errors
+/// As [`compare_tables`].
+pub fn compare_history(
+    server: &PostgresServer,
+    db: &str,
+    path: &Path,
+    (table, key): (&str, &str),
+) -> Result<Vec<Comparison>> {
+    compare(server, db, path, &[table], |table, columns| {
+        format!(
+            "SELECT {columns} FROM (FROM {} QUALIFY row_number() OVER (PARTITION BY {key} \
+             ORDER BY _rowtide_position DESC, _rowtide_seq DESC NULLS LAST) = 1) \
+             WHERE _rowtide_op <> 'delete'",
+            quoted(table)
+        )
+    })
+}
+
+fn compare(
+    server: &PostgresServer,
+    db: &str,
+    path: &Path,
+    tables: &[&str],
+    destination_sql: impl Fn(&str, &str) -> String,
+) -> Result<Vec<Comparison>> {
+    let mut all = Vec::new();
+    for table in tables {
+        let columns = columns(server, db, table)?;
+        let join = |pick: fn(&Rendered) -> &str| -> String {
+            let parts: Vec<&str> = columns.iter().map(pick).collect();
+            format!("concat({}) AS row", parts.join(&format!(", '{SEPARATOR}', ")))
+        };
+        let source = source_rows(
+            server,
+            db,
+            &format!("SELECT {} FROM {}", join(|c| &c.source), quoted(table)),
+        )?;
+        let destination = duckdb_rows(path, &destination_sql(table, &join(|c| &c.destination)))?;
+        all.push(difference(table, &source, &destination));
+    }
+    match all.iter().any(|comparison| !comparison.is_equal()) {
+        true => Err(format!("the sides differ: {:#?}", all)),
+        false => Ok(all),
+    }
+}
+
+fn difference(table: &str, source: &[String], destination: &[String]) -> Comparison {
+    let mut counts: HashMap<&str, i64> = HashMap::new();
+    for row in source {
+        *counts.entry(row).or_default() += 1;
+    }
+    for row in destination {
+        *counts.entry(row).or_default() -= 1;
+    }
+    let mut differences: Vec<(String, i64)> = counts
+        .into_iter()
+        .filter(|(_, count)| *count != 0)
+        .map(|(row, count)| (row.replace(SEPARATOR, " | "), count))
+        .collect();
+    differences.sort();
+    differences.truncate(Comparison::SHOWN);
+    Comparison {
+        table: table.to_owned(),
+        source_rows: source.len(),
+        destination_rows: destination.len(),
+        differences,
+    }
+}
+
+/// The rows of a one-column query at the source. Line feeds in values are not supported.
+///
+/// # Errors
+/// What the server said.
+pub fn source_rows(server: &PostgresServer, db: &str, sql: &str) -> Result<Vec<String>> {
+    let sql =
+        format!("SET datestyle = 'ISO'; SET timezone = 'UTC'; SET extra_float_digits = 1; {sql}");
+    let text = server.psql(db, &sql).map_err(|e| e.to_string())?;
+    Ok(text.lines().filter(|line| *line != "SET").map(str::to_owned).collect())
+}
+
+/// The rows of a one-column query in the file at `path`.
+///
+/// # Errors
+/// What DuckDB said.
+pub fn duckdb_rows(path: &Path, sql: &str) -> Result<Vec<String>> {
+    let reader = Reader::open(path).map_err(|e| e.chain())?;
+    let rows = reader.rows(sql).map_err(|e| e.chain())?;
+    Ok(rows
+        .into_iter()
+        .map(|row| row.into_iter().next().flatten().unwrap_or_else(|| "NULL".to_owned()))
+        .collect())
+}
+
+fn columns(server: &PostgresServer, db: &str, table: &str) -> Result<Vec<Rendered>> {
+    let sql = format!(
+        "SELECT attname || '{SEPARATOR}' || format_type(atttypid, NULL) || '{SEPARATOR}' || \
+         coalesce((SELECT typtype::text FROM pg_type WHERE oid = atttypid), '') \
+         FROM pg_attribute WHERE attrelid = '{}'::regclass AND attnum > 0 AND NOT attisdropped \
+         AND attgenerated = '' ORDER BY attnum",
+        quoted(table)
+    );
+    let mut columns = Vec::new();
+    for line in source_rows(server, db, &sql)? {
+        let parts: Vec<&str> = line.split(SEPARATOR).collect();
+        let [name, kind, _] = parts[..] else {
+            return Err(format!("unexpected catalog row: {line}"));
+        };
+        columns.push(rendered(name, kind));
+    }
+    Ok(columns)
+}
+
+/// Both sides' expression for one column.
+fn rendered(name: &str, kind: &str) -> Rendered {
+    let c = format!("\"{}\"", name.replace('"', "\"\""));
+    let (source, destination) = match kind {
+        "timestamp without time zone" | "timestamp with time zone" => (
+            format!("(extract(epoch from {c}) * 1000000)::bigint::text"),
+            format!("epoch_us({c})::VARCHAR"),
+        ),
+        "bytea" => (format!("encode({c}, 'hex')"), format!("lower(hex({c}))")),
+        "real" | "double precision" => (
+            // Both sides round to the same 15 significant digits.
+            format!("round({c}::numeric, 6)::text"),
+            format!("round({c}::DECIMAL(38,6), 6)::VARCHAR"),
+        ),
+        _ if kind.ends_with("[]") => (
+            format!("array_to_string({c}, ',', 'NULL')"),
+            format!(
+                "array_to_string(list_transform({c}, lambda x: coalesce(x::VARCHAR, 'NULL')), ',')"
+            ),
+        ),
+        _ => (format!("{c}::text"), format!("{c}::VARCHAR")),
+    };
+    Rendered {
+        source: format!("coalesce({source}, '\u{1e}')"),
+        destination: format!("coalesce({destination}, '\u{1e}')"),
+    }
+}
+
+/// `schema.table` with both parts quoted.
+fn quoted(table: &str) -> String {
+    let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+    format!("\"{}\".\"{}\"", schema.replace('"', "\"\""), name.replace('"', "\"\""))
+}
