@@ -5,10 +5,7 @@
 //! was linked against comes last, for everything run from the build tree. Both are written into
 //! the program, so nothing needs LD_LIBRARY_PATH.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
+#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 
 use std::env;
 use std::path::Path;

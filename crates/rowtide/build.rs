@@ -3,10 +3,7 @@
 //!
 //! `build/duckdb` relative to the program is for a build tree that was moved as a whole.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
+#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -34,9 +34,8 @@ fn explain(failure: &Failure) -> Error {
     match failure.class {
         Class::Io => explain_io(failure),
         Class::Transaction => Error::unavailable("another transaction changed the same rows"),
-        Class::Catalog => {
-            Error::config(first_line(text)).with_hint("was a table of the pipeline changed by hand?")
-        }
+        Class::Catalog => Error::config(first_line(text))
+            .with_hint("was a table of the pipeline changed by hand?"),
         Class::Dependency => Error::config("something depends on the table")
             .with_hint("drop indexes and views that were made on it by hand"),
         Class::Value => Error::data("a value does not fit the type of its column"),
@@ -55,9 +54,10 @@ fn explain_io(failure: &Failure) -> Error {
     if is_locked(failure) {
         let holder = between(text, "(PID ", ")")
             .map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-        return Error::unavailable(format!("{holder} holds the file"))
-            .with_hint("a DuckDB file has one writing process, and none that reads beside it: \
-                        end the other one, or let it read a copy");
+        return Error::unavailable(format!("{holder} holds the file")).with_hint(
+            "a DuckDB file has one writing process, and none that reads beside it: \
+                        end the other one, or let it read a copy",
+        );
     }
     let kind = if text.contains("not a valid DuckDB database file")
         || text.contains("database file with version number")
@@ -89,7 +89,9 @@ fn first_line(text: &str) -> String {
 fn class_word(text: &str) -> &str {
     text.split_once(" Error:")
         .map(|(class, _)| class)
-        .filter(|class| class.len() < 40 && class.chars().all(|c| c.is_ascii_alphabetic() || c == ' '))
+        .filter(|class| {
+            class.len() < 40 && class.chars().all(|c| c.is_ascii_alphabetic() || c == ' ')
+        })
         .unwrap_or("without a class")
 }
 

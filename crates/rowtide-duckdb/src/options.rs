@@ -55,9 +55,11 @@ impl DuckdbOptions {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "memory_limit" => value.clone_into(&mut options.memory_limit),
-                "threads" => options.threads = Some(value.parse().map_err(|_| {
-                    Error::config(format!("threads={value} in a duckdb: URL is not a number"))
-                })?),
+                "threads" => {
+                    options.threads = Some(value.parse().map_err(|_| {
+                        Error::config(format!("threads={value} in a duckdb: URL is not a number"))
+                    })?)
+                }
                 "temp_directory" => options.temp_directory = Some(value.into()),
                 _ => {
                     return Err(Error::config(format!("a duckdb: URL has no option {name:?}"))
@@ -86,7 +88,8 @@ impl DuckdbOptions {
         }
         if !is_size(&self.memory_limit) {
             return Err(Error::config(format!(
-                "duckdb: memory_limit = {:?} is not a size", self.memory_limit
+                "duckdb: memory_limit = {:?} is not a size",
+                self.memory_limit
             ))
             .with_hint("write for example \"512MiB\" or \"4GiB\""));
         }
@@ -108,17 +111,27 @@ mod tests {
 
     #[test]
     fn urls_give_options() {
-        let options = DuckdbOptions::from_url("duckdb:a b.duckdb?memory_limit=2GiB&threads=4").unwrap();
+        let options =
+            DuckdbOptions::from_url("duckdb:a b.duckdb?memory_limit=2GiB&threads=4").unwrap();
         assert_eq!(options.path, PathBuf::from("a b.duckdb"));
         assert_eq!((options.memory_limit.as_str(), options.threads), ("2GiB", Some(4)));
-        assert_eq!(DuckdbOptions::from_url("duckdb:///x/y.db").unwrap().path, PathBuf::from("/x/y.db"));
+        assert_eq!(
+            DuckdbOptions::from_url("duckdb:///x/y.db").unwrap().path,
+            PathBuf::from("/x/y.db")
+        );
     }
 
     #[test]
     fn wrong_urls_are_refused() {
         for url in [
-            "postgres:x", "duckdb:", "duckdb::memory:", "duckdb:x?threads=0", "duckdb:x?threads=a",
-            "duckdb:x?memory_limit=lots", "duckdb:x?memory_limit=0GiB", "duckdb:x?unknown=1",
+            "postgres:x",
+            "duckdb:",
+            "duckdb::memory:",
+            "duckdb:x?threads=0",
+            "duckdb:x?threads=a",
+            "duckdb:x?memory_limit=lots",
+            "duckdb:x?memory_limit=0GiB",
+            "duckdb:x?unknown=1",
         ] {
             let error = DuckdbOptions::from_url(url).unwrap_err();
             assert_eq!(error.kind(), rowtide_core::ErrorKind::Config, "{url}");

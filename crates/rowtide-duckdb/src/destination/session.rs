@@ -33,7 +33,8 @@ pub(super) struct Session {
     control: Control,
     checkpoint: Checkpoint,
     in_transaction: bool,
-    /// Tables with rows changed in the open transaction: DuckDB refuses to commit an ALTER on top.
+    /// Tables with rows deleted or updated in the open transaction: DuckDB refuses to commit an
+    /// ALTER on top.
     pub(super) changed: HashSet<TableRef>,
     /// Whether definitions changed since the last checkpoint of the file.
     pub(super) ddl: bool,
@@ -111,7 +112,6 @@ impl Session {
             return Ok(());
         }
         let attempt = || format!("adding rows to {target}");
-        self.changed.insert(target.clone());
         let connection = self.connection.clone();
         let ready = self.ready(target);
         let current = ready.appender.take().filter(|(schema, _)| *schema == rows.schema());
@@ -126,15 +126,40 @@ impl Session {
 
     /// Runs `sql`, a change of the table `target`, prepared once; returns how many rows changed.
     pub(super) fn change(&mut self, target: &TableRef, sql: &str) -> Result<u64> {
-        let attempt = || format!("changing rows of {target}");
-        self.changed.insert(target.clone());
+        let changed =
+            self.run_ready(target, sql, &[]).during(|| format!("changing rows of {target}"))?;
+        self.note_change(target, changed);
+        Ok(changed)
+    }
+
+    /// The same for a change whose text will not come again.
+    pub(super) fn change_once(&mut self, target: &TableRef, sql: &str) -> Result<u64> {
+        let changed =
+            self.connection.execute(sql).during(|| format!("changing rows of {target}"))?;
+        self.note_change(target, changed);
+        Ok(changed)
+    }
+
+    fn note_change(&mut self, target: &TableRef, changed: u64) {
+        if changed > 0 {
+            self.changed.insert(target.clone());
+        }
+    }
+
+    /// Runs `sql` with `values`, prepared once for `target`.
+    fn run_ready(
+        &mut self,
+        target: &TableRef,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> crate::ffi::Result<u64> {
         let connection = self.connection.clone();
         let ready = self.ready(target);
         if let Some(statement) = ready.statements.get_mut(sql) {
-            return statement.execute(&[]).during(attempt);
+            return statement.execute(values);
         }
-        let mut statement = connection.prepare(sql).during(attempt)?;
-        let changed = statement.execute(&[]).during(attempt)?;
+        let mut statement = connection.prepare(sql)?;
+        let changed = statement.execute(values)?;
         ready.statements.insert(sql.to_owned(), statement);
         Ok(changed)
     }
@@ -193,7 +218,9 @@ impl Session {
         let attempt = || "making a staging table".to_owned();
         self.stages_made += 1;
         let table = self.temporary(&format!("rowtide_stage_{}", self.stages_made));
-        self.connection.execute(&format!("CREATE TEMP TABLE {table} ({columns})")).during(attempt)?;
+        self.connection
+            .execute(&format!("CREATE TEMP TABLE {table} ({columns})"))
+            .during(attempt)?;
         let names = [&*table.catalog, &*table.schema, &*table.name];
         let appender = Appender::new(&self.connection, names, schema, true).during(attempt)?;
         let truncate = self.connection.prepare(&format!("DELETE FROM {table}")).during(attempt)?;
@@ -244,7 +271,8 @@ impl Session {
             ..self.control.clone()
         };
         let recorded = self.record(&next, progress);
-        let recorded = recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
+        let recorded =
+            recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
         if recorded != 1 {
             return Err(self.fenced());
         }
@@ -265,10 +293,11 @@ impl Session {
         let now = state::now_us();
         let identity = progress.identity.map(state::document).transpose()?;
         let position = progress.checkpoint.map(ToString::to_string);
+        let (pipeline, control) = (Arc::clone(&self.pipeline), self.control.clone());
         let values: [Value<'_>; 10] = [
-            (&*self.pipeline).into(),
-            self.control.fencing_epoch.into(),
-            self.control.checkpoint.as_deref().into(),
+            (&*pipeline).into(),
+            control.fencing_epoch.into(),
+            control.checkpoint.as_deref().into(),
             next.commits.into(),
             next.checkpoint.as_deref().into(),
             position.as_deref().into(),
@@ -288,16 +317,7 @@ impl Session {
              identity = coalesce($8, identity), last_error = coalesce($9, last_error), \
              last_error_at = coalesce(make_timestamp($10::BIGINT), last_error_at) \
              WHERE pipeline = $1 AND fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3";
-        let attempt = || "recording the checkpoint".to_owned();
-        let connection = self.connection.clone();
-        let ready = self.ready(&own);
-        if let Some(statement) = ready.statements.get_mut(sql) {
-            return statement.execute(&values).during(attempt);
-        }
-        let mut statement = connection.prepare(sql).during(attempt)?;
-        let recorded = statement.execute(&values).during(attempt)?;
-        ready.statements.insert(sql.to_owned(), statement);
-        Ok(recorded)
+        self.run_ready(&own, sql, &values).during(|| "recording the checkpoint".to_owned())
     }
 
     /// Folds the log into the file directly after definitions changed: replaying such changes
@@ -334,7 +354,10 @@ impl Session {
     fn fenced(&self) -> Error {
         Error::new(
             rowtide_core::ErrorKind::Fenced,
-            format!("a newer writer of pipeline {:?} took over, or it was torn down", self.pipeline),
+            format!(
+                "a newer writer of pipeline {:?} took over, or it was torn down",
+                self.pipeline
+            ),
         )
         .with_hint("end this run; the newer one goes on")
     }

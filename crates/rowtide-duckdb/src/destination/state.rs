@@ -58,11 +58,14 @@ pub(super) fn raise_epoch(connection: &Connection, pipeline: &str) -> Result<Con
     }
     check_format(connection)?;
     let raised = connection
-        .prepare("UPDATE _rowtide.pipelines SET fencing_epoch = fencing_epoch + 1 WHERE pipeline = ?")
+        .prepare(
+            "UPDATE _rowtide.pipelines SET fencing_epoch = fencing_epoch + 1 WHERE pipeline = ?",
+        )
         .and_then(|mut statement| statement.execute(&[pipeline.into()]))
         .during(attempt)?;
     if raised == 0 {
-        let sql = "INSERT INTO _rowtide.pipelines (pipeline, fencing_epoch, commits) VALUES (?, 1, 0)";
+        let sql =
+            "INSERT INTO _rowtide.pipelines (pipeline, fencing_epoch, commits) VALUES (?, 1, 0)";
         connection.query(sql, &[pipeline.into()]).during(attempt)?;
     }
     connection.execute("COMMIT").during(attempt)?;
@@ -74,7 +77,8 @@ pub(super) fn raise_epoch(connection: &Connection, pipeline: &str) -> Result<Con
 
 /// The pipeline's row; `None` if there is none.
 pub(super) fn control(connection: &Connection, pipeline: &str) -> Result<Option<Control>> {
-    let sql = "SELECT fencing_epoch, commits, checkpoint FROM _rowtide.pipelines WHERE pipeline = ?";
+    let sql =
+        "SELECT fencing_epoch, commits, checkpoint FROM _rowtide.pipelines WHERE pipeline = ?";
     let rows = connection.query(sql, &[pipeline.into()]).during(reading)?;
     rows.first()
         .map(|row| {

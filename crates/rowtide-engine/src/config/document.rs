@@ -52,11 +52,7 @@ impl Node {
     }
 
     pub(crate) fn new(origin: Origin, value: Value) -> Self {
-        Self {
-            origin,
-            substituted: false,
-            value,
-        }
+        Self { origin, substituted: false, value }
     }
 
     pub(crate) fn entries(&self) -> &[(String, Self)] {
@@ -118,10 +114,7 @@ impl Node {
         let mut items = self.at(path).map(|list| list.items().to_vec());
         let origin = node.origin.clone();
         items.get_or_insert_default().push(node);
-        self.set(
-            path,
-            Self::new(origin, Value::Array(items.unwrap_or_default())),
-        );
+        self.set(path, Self::new(origin, Value::Array(items.unwrap_or_default())));
     }
 
     /// The plain TOML value; dates are left out, no option takes one.
@@ -141,9 +134,7 @@ impl Node {
 
     pub(crate) fn to_toml_table(&self) -> toml::Table {
         let entries = self.entries().iter();
-        entries
-            .filter_map(|(key, node)| Some((key.clone(), node.to_toml()?)))
-            .collect()
+        entries.filter_map(|(key, node)| Some((key.clone(), node.to_toml()?))).collect()
     }
 }
 
@@ -257,11 +248,7 @@ pub(crate) fn substitute(
 
 /// `path.key`.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn replaced(text: &str, from: Substitution<'_>) -> Result<String, (String, String)> {

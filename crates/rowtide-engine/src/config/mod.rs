@@ -31,7 +31,7 @@ pub use options::{
     Section, TABLE, TABLES, TOP, VERSION,
 };
 pub use problems::{Origin, Problem};
-pub use render::{example, json_schema, reference};
+pub use render::{example, json_schema, redacted_url, reference};
 pub use values::{format_duration, format_size, parse_duration, parse_size};
 
 use crate::Settings;
@@ -71,11 +71,7 @@ impl Default for Draft {
     fn default() -> Self {
         let mut root = Node::table(Origin::Default);
         root.set("version", Node::new(Origin::Default, Value::Integer(VERSION)));
-        Self {
-            name: None,
-            root,
-            syntax: Problems::default(),
-        }
+        Self { name: None, root, syntax: Problems::default() }
     }
 }
 
@@ -91,7 +87,9 @@ impl Draft {
         let unreadable = |error: std::io::Error| {
             Error::config(format!("could not read the configuration file {name}"))
                 .with_source(error)
-                .with_hint("`rowtide init` writes a commented one; without a file pass --from and --to")
+                .with_hint(
+                    "`rowtide init` writes a commented one; without a file pass --from and --to",
+                )
         };
         let length = std::fs::metadata(path).map_err(unreadable)?.len();
         let bytes = match length {
@@ -100,15 +98,10 @@ impl Draft {
         };
         let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
         let Some(text) = text else {
-            return Err(Error::config(format!(
-                "the configuration file {name} is not a text file"
-            ))
-            .with_hint("it must be TOML in UTF-8; `rowtide init` writes one"));
+            return Err(Error::config(format!("the configuration file {name} is not a text file"))
+                .with_hint("it must be TOML in UTF-8; `rowtide init` writes one"));
         };
-        Ok(Self {
-            name: Some(name),
-            ..Self::parse(&text)
-        })
+        Ok(Self { name: Some(name), ..Self::parse(&text) })
     }
 
     /// Reads a file's text.
@@ -116,11 +109,7 @@ impl Draft {
         let mut syntax = Problems::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let root = document::parse(text, &mut syntax);
-        Self {
-            name: None,
-            root,
-            syntax,
-        }
+        Self { name: None, root, syntax }
     }
 
     /// Lays a text given by `flag` over the option at `path`.
@@ -135,9 +124,9 @@ impl Draft {
 
     /// Lays a list of texts given by `flag` over the option at `path`.
     pub fn set_list(&mut self, path: &str, items: &[String], flag: &str) {
-        let items = items.iter().map(|text| {
-            Node::new(Origin::Flag(flag.to_owned()), Value::String(text.clone()))
-        });
+        let items = items
+            .iter()
+            .map(|text| Node::new(Origin::Flag(flag.to_owned()), Value::String(text.clone())));
         self.set(path, Value::Array(items.collect()), flag);
     }
 

@@ -96,10 +96,7 @@ impl OptionSpec {
         example: &'static str,
         about: &'static str,
     ) -> Self {
-        Self {
-            default: None,
-            ..Self::new(key, kind, example, about)
-        }
+        Self { default: None, ..Self::new(key, kind, example, about) }
     }
 
     /// Marks its value as a secret.

@@ -76,21 +76,11 @@ impl Problems {
 
     /// Takes over an error that a value's own parser made.
     pub(crate) fn add_error(&mut self, path: &str, origin: &Origin, error: &Error) {
-        self.push(
-            path,
-            origin,
-            error.chain(),
-            error.hint().map(ToOwned::to_owned),
-        );
+        self.push(path, origin, error.chain(), error.hint().map(ToOwned::to_owned));
     }
 
     fn push(&mut self, path: &str, origin: &Origin, message: String, hint: Option<String>) {
-        let problem = Problem {
-            path: path.to_owned(),
-            origin: origin.clone(),
-            message,
-            hint,
-        };
+        let problem = Problem { path: path.to_owned(), origin: origin.clone(), message, hint };
         if !self.found.contains(&problem) {
             self.found.push(problem);
         }

@@ -14,7 +14,8 @@ use crate::{RunMode, Settings, TableRule};
 
 /// Compares the whole document with the table of options.
 pub(crate) fn check_document(root: &Node, problems: &mut Problems) {
-    let subsections = ["source", "destination", "tables", "table", "run", "copy", "stream", "retry"];
+    let subsections =
+        ["source", "destination", "tables", "table", "run", "copy", "stream", "retry"];
     check::section(root, "", (TOP.options, &subsections), problems);
     for fixed in [TABLES, RUN, COPY, STREAM, RETRY] {
         if let Some(node) = root.at(fixed.name) {
@@ -268,7 +269,8 @@ pub(crate) fn endpoint(
     let Some(node) = root.at(path) else {
         let example = connectors.first().map_or("…", |spec| spec.url);
         let flag = if path == "source" { "--from" } else { "--to" };
-        let message = format!("is missing; write [{path}] with url = \"{example}\", or pass {flag}");
+        let message =
+            format!("is missing; write [{path}] with url = \"{example}\", or pass {flag}");
         problems.add(path, &Origin::Default, message);
         return None;
     };
@@ -315,9 +317,8 @@ fn find_connector(
         return None;
     };
     let scheme = url.text().and_then(|url| url.split_once(':')).map(|(scheme, _)| scheme);
-    let found = connectors
-        .iter()
-        .find(|spec| scheme.is_some_and(|scheme| spec.schemes.contains(&scheme)));
+    let found =
+        connectors.iter().find(|spec| scheme.is_some_and(|scheme| spec.schemes.contains(&scheme)));
     if found.is_none() {
         let schemes: Vec<_> = connectors.iter().flat_map(|spec| spec.schemes).copied().collect();
         let listed: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}:")).collect();

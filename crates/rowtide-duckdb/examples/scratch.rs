@@ -1,2 +1,0 @@
-//! scratch
-fn main(){rowtide_duckdb::scratch::main()}

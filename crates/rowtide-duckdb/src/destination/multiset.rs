@@ -1,0 +1,82 @@
+//! Net changes of a table without a key: for each removed row, one equal row goes.
+//!
+//! Equal rows are numbered on both sides, and the n-th of the one takes the n-th of the other.
+//! NULL equals NULL.
+
+use rowtide_core::{DeleteMode, Error, MultisetWrite, Result, TablePlan};
+
+use arrow_array::RecordBatch;
+
+use super::apply::{deleted_column, marks, renamed};
+use super::session::Session;
+use crate::quote::{Ident, TableRef, join};
+
+/// Applies `write` to `plan.target`.
+pub(super) fn apply(session: &mut Session, plan: &TablePlan, write: &MultisetWrite) -> Result<()> {
+    if let Some(removes) = write.removes.as_ref().filter(|rows| rows.num_rows() > 0) {
+        remove(session, plan, removes)?;
+    }
+    if let Some(inserts) = &write.inserts {
+        session.append(&session.target(plan), &renamed(inserts, plan.target_arrow())?)?;
+    }
+    Ok(())
+}
+
+fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Result<()> {
+    let target = session.target(plan);
+    let wanted = removes.num_rows() as u64;
+    let stage = session.stage(std::slice::from_ref(removes))?;
+    let matched = pair(session, plan, &stage)?;
+    session.unstage(&stage)?;
+    let sql = match plan.delete {
+        DeleteMode::Hard => {
+            format!("DELETE FROM {target} WHERE rowid IN (SELECT id FROM {matched})")
+        }
+        DeleteMode::Soft => {
+            let set = marks(plan, plan.source.columns.len());
+            format!("UPDATE {target} AS t SET {set} FROM {matched} AS s WHERE t.rowid = s.id")
+        }
+    };
+    let removed = session.change_once(&target, &sql)?;
+    session.execute(&format!("DROP TABLE {matched}"), || "pairing rows".to_owned())?;
+    if removed != wanted {
+        return Err(Error::data(format!(
+            "table {}: {wanted} rows were removed at the source, but only {removed} equal ones \
+             stand in the destination",
+            plan.target
+        ))
+        .with_hint(
+            "the table was changed by hand, or its copy is damaged: copy it again (resync)",
+        ));
+    }
+    Ok(())
+}
+
+/// Finds one row of the target for each staged row. Returns a temporary table with the target
+/// row's `id` beside the staged columns.
+fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<TableRef> {
+    let target = session.target(plan);
+    let columns = || plan.source.columns.iter().enumerate();
+    let staged = join(columns(), ", ", |(index, _)| format!("c{index}"));
+    let standing =
+        join(columns(), ", ", |(index, column)| format!("{} AS c{index}", Ident(column.name())));
+    let equal = join(columns(), " AND ", |(index, _)| {
+        format!("w.c{index} IS NOT DISTINCT FROM h.c{index}")
+    });
+    let alive = match plan.delete {
+        DeleteMode::Hard => "true".to_owned(),
+        DeleteMode::Soft => format!("{} IS DISTINCT FROM true", Ident(deleted_column(plan)?)),
+    };
+    let matched = session.temporary("rowtide_matched");
+    // Only rows equal to a staged one are numbered, not the whole table.
+    let sql = format!(
+        "CREATE OR REPLACE TEMP TABLE {matched} AS \
+         WITH want AS (SELECT *, row_number() OVER (PARTITION BY {staged}) AS n FROM {stage}), \
+         standing AS (SELECT rowid AS id, {standing} FROM {target} WHERE {alive}), \
+         equals AS (SELECT * FROM standing AS h SEMI JOIN {stage} AS w ON {equal}), \
+         have AS (SELECT *, row_number() OVER (PARTITION BY {staged}) AS n FROM equals) \
+         SELECT h.id, w.* FROM want AS w JOIN have AS h ON w.n = h.n AND {equal}"
+    );
+    session.execute(&sql, || format!("finding the removed rows of {}", plan.target))?;
+    Ok(matched)
+}

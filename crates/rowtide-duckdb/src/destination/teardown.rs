@@ -1,0 +1,64 @@
+//! Removing what a pipeline made.
+
+use rowtide_core::Result;
+
+use super::load::staging_prefix;
+use super::state;
+use crate::error::During;
+use crate::ffi::Connection;
+use crate::file;
+use crate::quote::{Ident, TableRef};
+
+/// Drops the targets, staging tables and state of `pipeline`, in one transaction; tells what went.
+/// Its writers cannot commit any more.
+pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>> {
+    if !state::exists(connection)? {
+        return Ok(Vec::new());
+    }
+    let attempt = || format!("removing pipeline {pipeline:?}");
+    let catalog = file::catalog(connection)?;
+    connection.execute("BEGIN").during(attempt)?;
+    let mut tables: Vec<TableRef> = Vec::new();
+    for owner in state::owners(connection)?.iter().filter(|owner| owner.pipeline == pipeline) {
+        if let Some(standing) = state::table_like(connection, &owner.target)? {
+            tables.push(TableRef::new(&catalog, &standing));
+        }
+    }
+    let staging = connection
+        .query(
+            "SELECT schema_name, table_name FROM duckdb_tables() \
+             WHERE database_name = current_database() AND starts_with(table_name, ?)",
+            &[staging_prefix(pipeline).as_str().into()],
+        )
+        .during(attempt)?;
+    tables.extend(staging.iter().filter_map(|row| {
+        let name = rowtide_core::TableName::new(row[0].text()?, row[1].text()?);
+        Some(TableRef::new(&catalog, &name))
+    }));
+    let mut removed = Vec::new();
+    for table in &tables {
+        connection.execute(&format!("DROP TABLE IF EXISTS {table}")).during(attempt)?;
+        removed.push(format!("table {}.{}", table.schema, table.name));
+    }
+    let mut rows = 0;
+    for table in ["tables", "pipelines"] {
+        let sql = format!("DELETE FROM _rowtide.{} WHERE pipeline = ?", Ident(table));
+        rows += connection
+            .prepare(&sql)
+            .and_then(|mut delete| delete.execute(&[pipeline.into()]))
+            .during(attempt)?;
+    }
+    if rows > 0 {
+        removed.push(format!("the state of pipeline {pipeline:?}"));
+    }
+    let left = connection.query("SELECT pipeline FROM _rowtide.pipelines", &[]).during(attempt)?;
+    if left.is_empty() {
+        connection.execute("DROP SCHEMA _rowtide CASCADE").during(attempt)?;
+        removed.push("schema _rowtide".to_owned());
+    }
+    connection.execute("COMMIT").during(attempt)?;
+    match connection.execute("CHECKPOINT") {
+        Err(failure) if !failure.is_busy() => Err(failure).during(attempt),
+        _ => Ok(removed),
+    }
+}

@@ -1,0 +1,161 @@
+//! SQL connections: pinned session settings, TLS, keepalives.
+//!
+//! Settings of the role or of the database change how values are printed, so every session says
+//! in its startup packet, which nothing overrides, how they are to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowtide_core::{Error, Result};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::from_driver;
+use crate::options::PostgresOptions;
+use crate::tls;
+
+/// The startup `options` of every session.
+pub(crate) const PINNED: &str = "-c datestyle=ISO -c intervalstyle=postgres \
+    -c extra_float_digits=1 -c bytea_output=hex -c timezone=UTC -c lc_monetary=C \
+    -c search_path= -c row_security=off -c xmlbinary=base64 -c statement_timeout=0 \
+    -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
+
+/// How long written bytes may stay unacknowledged before the connection counts as dead.
+pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Opens an SQL connection. Dropping the client ends the connection.
+pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Result<Client> {
+    let doing = format!("connecting to {} as {}", options.address(), options.user());
+    let config = driver_config(options, application);
+    let connecting = async {
+        match tls::client_config(options)? {
+            None => {
+                let (client, connection) =
+                    config.connect(NoTls).await.map_err(|error| from_driver(&doing, error))?;
+                tokio::spawn(run(connection));
+                Ok(client)
+            }
+            Some(tls) => {
+                let tls = MakeRustlsConnect::new((*tls).clone());
+                let (client, connection) =
+                    config.connect(tls).await.map_err(|error| from_driver(&doing, error))?;
+                tokio::spawn(run(connection));
+                Ok(client)
+            }
+        }
+    };
+    match tokio::time::timeout(options.connect_timeout(), connecting).await {
+        Ok(connected) => connected.map_err(|error| with_address_hint(error, options)),
+        Err(_) => Err(timed_out(&doing, options)),
+    }
+}
+
+/// Drives one connection until the client is dropped or the server hangs up.
+async fn run<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if let Err(error) = connection.await {
+        // Whoever uses the client gets an error of their own; DETAIL must not be printed.
+        let state = error.code().map_or("", tokio_postgres::error::SqlState::code);
+        tracing::debug!(state, "connection to the source ended");
+    }
+}
+
+pub(crate) fn timed_out(doing: &str, options: &PostgresOptions) -> Error {
+    let waited = options.connect_timeout().as_secs();
+    Error::unavailable(format!("{doing}: no answer within {waited} s"))
+        .with_hint("check the host and the port, and that no firewall drops the packets")
+}
+
+/// Says where to look when nothing answered.
+pub(crate) fn with_address_hint(error: Error, options: &PostgresOptions) -> Error {
+    if error.kind().is_transient() && error.hint().is_none() {
+        let hint = format!(
+            "check that PostgreSQL runs on {}, port {}, and lets this host in",
+            options.host(),
+            options.port()
+        );
+        return error.with_hint(hint);
+    }
+    error
+}
+
+fn driver_config(options: &PostgresOptions, application: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(options.host())
+        .port(options.port())
+        .user(options.user())
+        .dbname(options.database())
+        .application_name(application)
+        .options(PINNED)
+        .connect_timeout(options.connect_timeout())
+        .tcp_user_timeout(USER_TIMEOUT)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES)
+        .ssl_mode(match options.sslmode() {
+            crate::options::SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            _ => tokio_postgres::config::SslMode::Require,
+        });
+    if let Some(password) = &options.password {
+        config.password(password.reveal());
+    }
+    config
+}
+
+/// An SQL client with the words to say what failed.
+#[derive(Clone)]
+pub(crate) struct Sql(Arc<Client>);
+
+impl Sql {
+    pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Result<Self> {
+        connect(options, application).await.map(|client| Self(Arc::new(client)))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+
+    /// Runs statements without results.
+    pub(crate) async fn execute(&self, doing: &str, sql: &str) -> Result<()> {
+        self.0.batch_execute(sql).await.map_err(|error| from_driver(doing, error))
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn rows(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>> {
+        self.0.query(sql, parameters).await.map_err(|error| from_driver(doing, error))
+    }
+
+    /// The one row of a query.
+    pub(crate) async fn row(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<tokio_postgres::Row> {
+        self.0.query_one(sql, parameters).await.map_err(|error| from_driver(doing, error))
+    }
+}
+
+/// A column of a row, with an error instead of a panic.
+pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a tokio_postgres::Row,
+    index: usize,
+) -> Result<T> {
+    row.try_get(index).map_err(|error| {
+        Error::internal(format!("column {index} of a catalog query is not as expected"))
+            .with_source(error)
+    })
+}

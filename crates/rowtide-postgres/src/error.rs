@@ -1,0 +1,124 @@
+//! What the server's errors mean: the one place where an SQLSTATE becomes an [`ErrorKind`].
+//!
+//! The DETAIL of a server's error may carry row values, so it is never kept, nor is the driver's
+//! error as a cause, which would print it.
+
+use rowtide_core::{Error, ErrorKind};
+use tokio_postgres::error::SqlState;
+
+use crate::protocol::Malformed;
+
+/// What to do about an SQLSTATE.
+pub(crate) fn kind_of(state: &str) -> ErrorKind {
+    match state {
+        // The slot or another object is in use; a lock, a connection or memory is missing now.
+        "55006" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "40001"
+        | "40P01" | "25P03" => ErrorKind::Unavailable,
+        "53400" => ErrorKind::Config,
+        "42501" => ErrorKind::Access,
+        "42P01" | "42703" | "3F000" => ErrorKind::SchemaDrift,
+        "58P01" => ErrorKind::PositionLost,
+        _ => match state.get(..2) {
+            Some("08" | "53" | "58") => ErrorKind::Unavailable,
+            Some("28") => ErrorKind::Access,
+            Some("22" | "54" | "XX") => ErrorKind::Data,
+            _ => ErrorKind::Config,
+        },
+    }
+}
+
+/// What to do next, where the SQLSTATE alone tells.
+fn hint_of(state: &str) -> Option<&'static str> {
+    match state {
+        "28P01" => Some("check the user and the password (URL, PGPASSWORD or ~/.pgpass)"),
+        "28000" => Some("check the user, and that pg_hba.conf lets it in from this host"),
+        "3D000" => Some("check the database's name"),
+        "42501" => Some("run `check`: it prints the exact grants that are missing"),
+        "53300" => Some("the server has no connection left: raise max_connections"),
+        "53400" => Some("raise max_replication_slots (and max_wal_senders), or drop unused slots"),
+        "55006" => Some("another process still reads the slot; it is tried again"),
+        _ => None,
+    }
+}
+
+/// An error the server reported, in its own words but without DETAIL.
+pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<&str>) -> Error {
+    let error = Error::new(kind_of(state), format!("{doing}: {message} (SQLSTATE {state})"));
+    match hint_of(state).or(hint) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// An error of the SQL driver while `doing` something.
+pub(crate) fn from_driver(doing: &str, error: tokio_postgres::Error) -> Error {
+    if let Some(db) = error.as_db_error() {
+        return from_server(doing, db.code().code(), db.message(), db.hint());
+    }
+    let what = error.to_string();
+    // The driver does not say more than this in its type.
+    let misused = what.starts_with("invalid configuration") || what.contains("password missing");
+    if misused {
+        let hint = "check the user and the password (URL, PGPASSWORD or ~/.pgpass)";
+        return Error::access(format!("{doing}: {what}")).with_hint(hint).with_source(error);
+    }
+    if is_certificate_problem(&error) {
+        return untrusted(doing).with_source(error);
+    }
+    Error::unavailable(doing).with_source(error)
+}
+
+/// A TLS handshake that failed for want of trust, wherever it was made.
+pub(crate) fn untrusted(doing: &str) -> Error {
+    Error::access(format!("{doing}: the server's certificate is not trusted")).with_hint(
+        "set sslrootcert to the authority's certificate and use the name the certificate bears; \
+         or sslmode=require to encrypt without knowing who answers",
+    )
+}
+
+/// Whether a chain of causes ends in a refused certificate.
+pub(crate) fn is_certificate_problem(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error does not name what it wraps as its source, but what that wraps.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(rustls::Error::InvalidCertificate(_)) =
+            inner.and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether the server said `state`.
+pub(crate) fn is_state(error: &tokio_postgres::Error, state: &SqlState) -> bool {
+    error.code() == Some(state)
+}
+
+impl From<Malformed> for Error {
+    fn from(error: Malformed) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_say_what_to_do() {
+        assert_eq!(kind_of("28P01"), ErrorKind::Access);
+        assert_eq!(kind_of("55006"), ErrorKind::Unavailable);
+        assert_eq!(kind_of("08006"), ErrorKind::Unavailable);
+        assert_eq!(kind_of("53300"), ErrorKind::Unavailable);
+        assert_eq!(kind_of("53400"), ErrorKind::Config);
+        assert_eq!(kind_of("22P02"), ErrorKind::Data);
+        assert_eq!(kind_of("3D000"), ErrorKind::Config);
+        assert_eq!(kind_of(""), ErrorKind::Config);
+    }
+}

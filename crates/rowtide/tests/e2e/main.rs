@@ -1,0 +1,15 @@
+//! The real binary between a real PostgreSQL and a real DuckDB file.
+//!
+//! Equality is always judged by SQL on both sides (`rowtide_testkit::compare_tables`), never by
+//! the engine's own decoders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod bad_input;
+mod case;
+mod commands;
+mod follow;
+mod kill;
+mod large;
+mod schema_change;
+mod versions;
