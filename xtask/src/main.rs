@@ -26,6 +26,8 @@ Commands:
   demo [args...]   Set up, then build and run `rowtide demo` with the arguments
   test [args...]   Set up with servers, build, then run every test of the workspace;
                    the arguments go to the test runner
+  bench [args...]  Set up, build for release, then measure Rowtide and its limits in one run;
+                   `bench --help` tells the measurements and their sizes
   ci               Everything that must pass: format, clippy, tidy, docs, test
   tidy             Check the project's own rules over the tree (seconds; builds nothing)
   docs             Write the generated documents anew
@@ -54,11 +56,19 @@ fn dispatch(root: &Path, words: &[&str]) -> Outcome {
         ["setup", "--servers"] => setup::with_servers(root),
         ["demo", arguments @ ..] => demo(root, arguments),
         ["test", arguments @ ..] => testing::run(root, arguments),
+        ["bench", arguments @ ..] => bench(root, arguments),
         ["ci"] => check::everything(root),
         ["tidy"] => check::tidy::check(root),
         ["docs"] => check::docs::write(root),
         [command, ..] => Err(format!("{} is not a command\n\n{HELP}", command.escape_debug())),
     }
+}
+
+fn bench(root: &Path, arguments: &[&str]) -> Outcome {
+    setup::basics(root)?;
+    run::passing_on(cargo(root).args(["build", "--quiet", "--release", "-p", "rowtide"]))?;
+    let program = ["run", "--quiet", "--release", "-p", "rowtide-bench", "--"];
+    run::passing_on(cargo(root).args(program).args(arguments))
 }
 
 fn demo(root: &Path, arguments: &[&str]) -> Outcome {

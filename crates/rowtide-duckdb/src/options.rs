@@ -57,8 +57,8 @@ impl DuckdbOptions {
                 "memory_limit" => value.clone_into(&mut options.memory_limit),
                 "threads" => {
                     options.threads = Some(value.parse().map_err(|_| {
-                        Error::config(format!("threads={value} in a duckdb: URL is not a number"))
-                    })?)
+                        Error::config(format!("threads={value} in a duckdb: URL is no number"))
+                    })?);
                 }
                 "temp_directory" => options.temp_directory = Some(value.into()),
                 _ => {

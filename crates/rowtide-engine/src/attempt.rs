@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rowtide_core::traits::{AttachRequest, ChangeStream, Progress, Segment, StreamStart, Writer};
+use rowtide_core::traits::{
+    AttachRequest, ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer,
+};
 use rowtide_core::{
     Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TablePlan, TableSchema, Watermark,
 };
@@ -49,6 +51,8 @@ struct Running<'a> {
     /// Whether the open epoch ends in the middle of a transaction.
     mid_transaction: bool,
     epoch_changes: u64,
+    /// When the transactions of the open epoch committed, in microseconds since 1970 UTC.
+    epoch_commits: Vec<i64>,
 }
 
 /// What woke the loop.
@@ -134,6 +138,7 @@ impl<'a> Attempt<'a> {
             goal,
             mid_transaction: false,
             epoch_changes: 0,
+            epoch_commits: Vec::new(),
         })
     }
 
@@ -295,6 +300,9 @@ impl Running<'_> {
 
     async fn segment(&mut self, segment: Segment) -> Result<()> {
         for item in segment.items {
+            if let StreamItem::Changes(batch) = &item {
+                self.epoch_commits.extend(batch.commits.iter().map(|run| run.commit.committed_at));
+            }
             self.epoch_changes += self.router.apply(self.writer.as_mut(), item).await?;
         }
         match segment.watermark {
@@ -317,18 +325,18 @@ impl Running<'_> {
         self.attempt.reached.committed = true;
         self.durable.send_replace(at);
         let changes = std::mem::take(&mut self.epoch_changes);
+        let now = now_micros();
+        let commits = self.epoch_commits.drain(..);
         self.attempt.pipeline.monitor.update(|snapshot| {
             let stream = &mut snapshot.stream;
             stream.position = checkpoint.position().0;
             stream.changes += changes;
             stream.transactions += watermark.transaction_count;
             stream.epochs += 1;
+            commits.for_each(|committed_at| stream.latency.record(now - committed_at));
             if let Some(at) = watermark.committed_at {
                 stream.committed_at = Some(at);
                 stream.last_epoch_changes = changes;
-                #[expect(clippy::cast_precision_loss, reason = "a delay for people")]
-                let delay = (now_micros() - at) as f64 / 1e6;
-                stream.apply_delay_seconds = Some(delay.max(0.0));
             }
         });
         tracing::debug!(%checkpoint, changes, "epoch committed");

@@ -14,6 +14,7 @@ mod attempt;
 mod clock;
 pub mod config;
 mod copy;
+mod latency;
 mod pipeline;
 mod plan;
 mod progress;
@@ -22,6 +23,7 @@ mod route;
 mod settings;
 mod spool;
 
+pub use latency::Latency;
 pub use pipeline::{Pipeline, Summary};
 pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};
 pub use settings::{RunMode, Settings, TableRule};

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use rowtide_core::{Phase, TableName};
 
+use crate::Latency;
+
 /// What the pipeline as a whole does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Activity {
@@ -56,8 +58,8 @@ pub struct StreamProgress {
     pub head: u64,
     /// When the newest applied transaction committed, in microseconds since 1970 UTC.
     pub committed_at: Option<i64>,
-    /// Seconds between commit and durability of the newest applied transaction.
-    pub apply_delay_seconds: Option<f64>,
+    /// Delays of all transactions applied in this run, from commit to durable.
+    pub latency: Latency,
     /// Changes applied.
     pub changes: u64,
     /// Transactions applied.

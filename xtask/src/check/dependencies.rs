@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rowtide-duckdb", &["rowtide-core"]),
     ("rowtide-sandbox", &[]),
     ("rowtide-testkit", &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"]),
+    ("rowtide-bench", &["rowtide-sandbox", "rowtide-testkit"]),
     (
         "rowtide",
         &[

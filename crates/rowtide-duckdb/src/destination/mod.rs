@@ -25,6 +25,8 @@ use rowtide_core::{
 };
 
 use self::session::Session;
+use crate::error::During;
+use crate::ffi::Cell;
 use crate::file;
 use crate::options::DuckdbOptions;
 
@@ -43,6 +45,26 @@ impl DuckdbDestination {
     pub fn new(options: DuckdbOptions) -> Result<Self> {
         options.validate()?;
         Ok(Self { options: Arc::new(options) })
+    }
+
+    /// The rows that `select` gives, every value as text, as of the last commit. For looking at
+    /// what was written: tests, demos, a shell.
+    ///
+    /// # Errors
+    /// `Config` if the file does not exist or the statement is wrong.
+    pub async fn select(&self, select: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let (options, select) = (Arc::clone(&self.options), select.to_owned());
+        let missing = Error::config(format!("{} does not exist", options.path.display()));
+        file::blocking(move || {
+            let sql = format!("SELECT COLUMNS(*)::VARCHAR FROM ({select})");
+            file::read(&options, |connection| {
+                let rows = connection.query(&sql, &[]).during(|| "reading".to_owned())?;
+                let text = |cell: &Cell| cell.text().map(str::to_owned);
+                Ok(rows.iter().map(|row| row.iter().map(text).collect()).collect())
+            })?
+            .ok_or(missing)
+        })
+        .await
     }
 }
 

@@ -276,10 +276,10 @@ impl Session {
         if recorded != 1 {
             return Err(self.fenced());
         }
-        if let Err(failure) = self.connection.execute("COMMIT") {
-            if !self.is_committed(&next) {
-                return Err(failure).during(|| "committing an epoch".to_owned());
-            }
+        if let Err(failure) = self.connection.execute("COMMIT")
+            && !self.is_committed(&next)
+        {
+            return Err(failure).during(|| "committing an epoch".to_owned());
         }
         self.in_transaction = false;
         self.changed.clear();

@@ -1,0 +1,108 @@
+//! What the server knows of its tables: columns by number, types, keys, identity.
+
+mod load;
+
+use std::sync::Arc;
+
+use rowtide_core::{Column, Identity, TableName, TableSchema};
+
+pub(crate) use load::{load_tables, load_types, printed_types};
+
+use crate::options::NumericWithoutScale;
+use crate::types::TypeMap;
+
+/// A table or a candidate for one, without its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogTable {
+    pub(crate) oid: u32,
+    pub(crate) name: TableName,
+    /// `r`elation, `p`artitioned, `f`oreign.
+    pub(crate) kind: u8,
+    /// `p`ermanent, `u`nlogged, `t`emporary.
+    pub(crate) persistence: u8,
+    /// A part of a partitioned table: read through its root.
+    pub(crate) is_partition: bool,
+    /// `d`efault, `n`othing, `f`ull, `i`ndex.
+    pub(crate) replica_identity: u8,
+    pub(crate) row_security: bool,
+    pub(crate) heap: bool,
+    /// Numbers of the primary key's columns, if it can identify rows (valid, not deferrable).
+    pub(crate) primary_key: Vec<i32>,
+    /// The same of the index named by REPLICA IDENTITY USING INDEX.
+    pub(crate) identity_index: Vec<i32>,
+    pub(crate) estimated_rows: Option<u64>,
+    pub(crate) columns: Vec<CatalogColumn>,
+}
+
+/// A column, dropped ones included.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogColumn {
+    pub(crate) number: i32,
+    pub(crate) name: String,
+    pub(crate) type_oid: u32,
+    pub(crate) modifier: i32,
+    /// The type by `format_type`.
+    pub(crate) printed: String,
+    pub(crate) dropped: bool,
+    /// Computed from other columns: not in the log.
+    pub(crate) generated: bool,
+    /// Filled by an identity sequence.
+    pub(crate) identity: bool,
+    pub(crate) has_default: bool,
+    pub(crate) not_null: bool,
+    /// What rows hold that are older than the column: its text form.
+    pub(crate) missing: Option<String>,
+}
+
+impl CatalogTable {
+    /// The numbers of the columns that identify a row, in key order, and how rows are identified.
+    pub(crate) fn key(&self) -> (Vec<i32>, Identity) {
+        let key = match self.replica_identity {
+            b'd' | b'f' => &self.primary_key,
+            b'i' => &self.identity_index,
+            _ => return (Vec::new(), Identity::None),
+        };
+        let replicated = |number: &i32| self.replicated().any(|column| column.number == *number);
+        match self.replica_identity {
+            _ if !key.is_empty() && key.iter().all(replicated) => (key.clone(), Identity::Key),
+            b'f' => (Vec::new(), Identity::FullRow),
+            _ => (Vec::new(), Identity::None),
+        }
+    }
+
+    /// The columns that copy and log have.
+    pub(crate) fn replicated(&self) -> impl Iterator<Item = &CatalogColumn> {
+        self.columns.iter().filter(|column| !column.dropped && !column.generated)
+    }
+
+    /// Whether the log has changes of this kind of table, and a copy of it makes sense.
+    pub(crate) fn is_candidate(&self) -> bool {
+        matches!(self.kind, b'r' | b'p') && self.persistence == b'p' && !self.is_partition
+    }
+
+    /// The table as the first version of its schema.
+    pub(crate) fn schema(
+        &self,
+        types: &TypeMap,
+        numeric: NumericWithoutScale,
+    ) -> Arc<TableSchema> {
+        let columns: Vec<Column> =
+            self.replicated().map(|column| column.describe(types, numeric)).collect();
+        let (numbers, identity) = self.key();
+        let key = numbers
+            .iter()
+            .filter_map(|number| columns.iter().position(|column| column.number == *number))
+            .collect();
+        let id = (u64::from(self.oid), self.name.clone());
+        Arc::new(TableSchema::new(id, 1, columns, key, identity))
+    }
+}
+
+impl CatalogColumn {
+    /// The column as the pipeline sees it.
+    pub(crate) fn describe(&self, types: &TypeMap, numeric: NumericWithoutScale) -> Column {
+        let type_of = (self.type_oid, self.modifier, self.printed.as_str());
+        let (kind, native_type) = types.describe(type_of, numeric);
+        Column { field: Arc::new(kind.field(&self.name)), native_type, number: self.number }
+    }
+}

@@ -1,0 +1,157 @@
+//! The catalog queries.
+
+use std::collections::BTreeSet;
+
+use rowtide_core::{Result, TableName};
+use tokio_postgres::Row;
+
+use super::{CatalogColumn, CatalogTable};
+use crate::client::{Sql, get};
+use crate::types::{TypeMap, TypeRow};
+
+const TABLES: &str = "\
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+       c.relispartition, c.relreplident::text, c.relrowsecurity,
+       coalesce(a.amname, 'heap') = 'heap',
+       coalesce((SELECT i.indkey::int2[]::int4[] FROM pg_catalog.pg_index i
+                 WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate
+                 LIMIT 1), '{}'),
+       coalesce((SELECT (i.indkey::int2[]::int4[])[0:i.indnkeyatts - 1] FROM pg_catalog.pg_index i
+                 WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indimmediate
+                 LIMIT 1), '{}'),
+       coalesce((SELECT i.indnkeyatts::int4 FROM pg_catalog.pg_index i
+                 WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate
+                 LIMIT 1), 0),
+       c.reltuples::float8
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+WHERE c.relkind IN ('r', 'p', 'f')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+  AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+  AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
+ORDER BY 2, 3";
+
+const COLUMNS: &str = "\
+SELECT a.attrelid, a.attnum::int4, a.attname::text, a.atttypid, a.atttypmod,
+       coalesce(pg_catalog.format_type(nullif(a.atttypid, 0), a.atttypmod), ''),
+       a.attisdropped, a.attgenerated <> '', a.attidentity <> '', a.atthasdef, a.attnotnull,
+       CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = ANY ($1) AND a.attnum > 0
+ORDER BY a.attrelid, a.attnum";
+
+const TYPES: &str = "\
+SELECT t.oid, t.typtype::text, t.typname::text, t.typbasetype, t.typtypmod,
+       coalesce((SELECT e.oid FROM pg_catalog.pg_type e
+                 WHERE e.oid = t.typelem AND e.typarray = t.oid), 0),
+       coalesce(pg_catalog.format_type(nullif(t.typbasetype, 0), t.typtypmod), ''),
+       t.typdefaultbin IS NOT NULL
+FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1)";
+
+const PRINTED: &str = "\
+SELECT coalesce(pg_catalog.format_type(t, m), '')
+FROM pg_catalog.unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS u (t, m, n) ORDER BY n";
+
+/// Every table (without columns), or those of `oids` (with columns).
+pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<CatalogTable>> {
+    let doing = "reading the catalog";
+    let rows = sql.rows(doing, TABLES, &[&oids]).await?;
+    let mut tables = rows.iter().map(table).collect::<Result<Vec<_>>>()?;
+    let Some(oids) = oids else { return Ok(tables) };
+    for row in &sql.rows(doing, COLUMNS, &[&oids]).await? {
+        let oid: u32 = get(row, 0)?;
+        if let Some(table) = tables.iter_mut().find(|table| table.oid == oid) {
+            table.columns.push(column(row)?);
+        }
+    }
+    Ok(tables)
+}
+
+fn table(row: &Row) -> Result<CatalogTable> {
+    let letter = |index| -> Result<u8> {
+        Ok(get::<&str>(row, index)?.bytes().next().unwrap_or_default())
+    };
+    let mut primary_key: Vec<i32> = get(row, 9)?;
+    let key_columns: i32 = get(row, 11)?;
+    primary_key.truncate(usize::try_from(key_columns).unwrap_or(0));
+    let rows: f64 = get(row, 12)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, and not negative here"
+    )]
+    let estimated_rows = (rows >= 0.0).then_some(rows as u64);
+    Ok(CatalogTable {
+        oid: get(row, 0)?,
+        name: TableName::new(get::<&str>(row, 1)?, get::<&str>(row, 2)?),
+        kind: letter(3)?,
+        persistence: letter(4)?,
+        is_partition: get(row, 5)?,
+        replica_identity: letter(6)?,
+        row_security: get(row, 7)?,
+        heap: get(row, 8)?,
+        primary_key,
+        identity_index: get(row, 10)?,
+        estimated_rows,
+        columns: Vec::new(),
+    })
+}
+
+fn column(row: &Row) -> Result<CatalogColumn> {
+    Ok(CatalogColumn {
+        number: get(row, 1)?,
+        name: get(row, 2)?,
+        type_oid: get(row, 3)?,
+        modifier: get(row, 4)?,
+        printed: get(row, 5)?,
+        dropped: get(row, 6)?,
+        generated: get(row, 7)?,
+        identity: get(row, 8)?,
+        has_default: get(row, 9)?,
+        not_null: get(row, 10)?,
+        missing: get(row, 11)?,
+    })
+}
+
+/// Loads the types of `oids` and everything below them into `types`.
+pub(crate) async fn load_types(
+    sql: &Sql,
+    types: &mut TypeMap,
+    oids: impl IntoIterator<Item = u32>,
+) -> Result<()> {
+    let mut wanted: BTreeSet<u32> = oids.into_iter().collect();
+    loop {
+        wanted.retain(|oid| *oid != 0 && !types.rows.contains_key(oid));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<u32> = wanted.iter().copied().collect();
+        let mut below = BTreeSet::new();
+        for row in &sql.rows("reading types", TYPES, &[&list]).await? {
+            let class: &str = get(row, 1)?;
+            let (base, element): (u32, u32) = (get(row, 3)?, get(row, 5)?);
+            below.extend([base, element]);
+            types.rows.insert(
+                get(row, 0)?,
+                TypeRow {
+                    class: class.bytes().next().unwrap_or_default(),
+                    name: get(row, 2)?,
+                    base,
+                    base_modifier: get(row, 4)?,
+                    element,
+                    base_name: get(row, 6)?,
+                    has_default: get(row, 7)?,
+                },
+            );
+        }
+        wanted = below;
+    }
+}
+
+/// How the server prints each type with its modifier; `???` for one that is gone.
+pub(crate) async fn printed_types(sql: &Sql, types: &[(u32, i32)]) -> Result<Vec<String>> {
+    let (oids, modifiers): (Vec<u32>, Vec<i32>) = types.iter().copied().unzip();
+    let rows = sql.rows("reading types", PRINTED, &[&oids, &modifiers]).await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}

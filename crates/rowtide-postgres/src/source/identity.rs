@@ -1,0 +1,174 @@
+//! Which server, slot and publication a checkpoint belongs to.
+
+use std::collections::BTreeMap;
+
+use rowtide_core::{Error, Offset, Result, SourceIdentity};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{Sql, get};
+use crate::options::PostgresOptions;
+use crate::replication::ReplicationConnection;
+
+/// What this pipeline calls its things at the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) pipeline: String,
+    pub(super) application: String,
+    pub(super) slot: String,
+    pub(super) publication: String,
+    /// For tables without identity, of which only inserts are published.
+    pub(super) inserts: String,
+}
+
+impl Names {
+    pub(super) fn new(options: &PostgresOptions, pipeline: &str) -> Self {
+        let default = format!("rowtide_{pipeline}");
+        let publication = options.publication.clone().unwrap_or_else(|| limited(&default, 55));
+        Self {
+            pipeline: pipeline.to_owned(),
+            application: options
+                .application_name
+                .clone()
+                .unwrap_or_else(|| format!("rowtide:{pipeline}")),
+            slot: options.slot.clone().unwrap_or_else(|| slot_name(&default)),
+            inserts: limited(&format!("{publication}_inserts"), 63),
+            publication,
+        }
+    }
+
+    /// The comment that marks a publication as made by this pipeline.
+    pub(super) fn mark(&self) -> String {
+        format!("made by rowtide for the pipeline {}", self.pipeline)
+    }
+}
+
+/// Slot names allow little.
+fn slot_name(text: &str) -> String {
+    let allowed = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '_') => c,
+        _ => '_',
+    };
+    text.chars().map(allowed).take(63).collect()
+}
+
+fn limited(text: &str, bytes: usize) -> String {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// The stored identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Identity {
+    pub(super) slot: String,
+    pub(super) publication: String,
+    /// Everything below is absent in an intent.
+    pub(super) system_identifier: Option<String>,
+    pub(super) timeline: Option<u32>,
+    pub(super) database: Option<(u32, String)>,
+    pub(super) created_at: Option<Offset>,
+    /// The publications by name, with their oids: one that was made anew has another.
+    pub(super) publications: BTreeMap<String, u32>,
+    /// The tables that are followed, with their oids.
+    pub(super) tables: BTreeMap<String, u64>,
+}
+
+impl Identity {
+    pub(super) fn intent(names: &Names) -> Self {
+        Self {
+            slot: names.slot.clone(),
+            publication: names.publication.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn read(stored: &SourceIdentity) -> Result<Self> {
+        serde_json::from_value(stored.0.clone()).map_err(|error| {
+            Error::position_lost("the stored identity of the source cannot be read")
+                .with_hint("the state may be of another kind of source; use another pipeline name")
+                .with_source(error)
+        })
+    }
+
+    pub(super) fn store(&self) -> Result<SourceIdentity> {
+        let json = serde_json::to_value(self);
+        json.map(SourceIdentity)
+            .map_err(|error| Error::internal("the source's identity").with_source(error))
+    }
+}
+
+/// The server that answers.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) version: i32,
+    pub(super) system_identifier: String,
+    pub(super) timeline: u32,
+    pub(super) database: (u32, String),
+    /// The end of the flushed log.
+    pub(super) flushed: u64,
+}
+
+impl Server {
+    /// Asks on both kinds of connection.
+    pub(super) async fn identify(
+        sql: &Sql,
+        replication: &mut ReplicationConnection,
+    ) -> Result<Self> {
+        let doing = "identifying the server";
+        let rows = replication.rows(doing, "IDENTIFY_SYSTEM").await?;
+        let row = rows.into_iter().next().unwrap_or_default();
+        let text = |index: usize| row.get(index).cloned().flatten().unwrap_or_default();
+        let timeline = text(1).parse().map_err(|_| Error::internal("no timeline was given"))?;
+        let query = "SELECT d.oid, d.datname::text, \
+             pg_catalog.current_setting('server_version_num')::int4 \
+             FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+        let database = sql.row(doing, query, &[]).await?;
+        Ok(Self {
+            version: get(&database, 2)?,
+            system_identifier: text(0),
+            timeline,
+            database: (get(&database, 0)?, get(&database, 1)?),
+            flushed: parse_lsn(&text(2))?,
+        })
+    }
+}
+
+/// Reads `16/B374D848`.
+pub(super) fn parse_lsn(text: &str) -> Result<u64> {
+    let bad = || Error::internal(format!("`{text}` is not a log position"));
+    let (high, low) = text.split_once('/').ok_or_else(bad)?;
+    let part = |digits: &str| u32::from_str_radix(digits, 16).map(u64::from).map_err(|_| bad());
+    Ok(part(high)? << 32 | part(low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_pipeline() {
+        let names = Names::new(&PostgresOptions::default(), "Shop-1");
+        assert_eq!(names.slot, "rowtide_shop_1");
+        assert_eq!(names.publication, "rowtide_Shop-1");
+        assert_eq!(names.inserts, "rowtide_Shop-1_inserts");
+        let long = Names::new(&PostgresOptions::default(), &"é".repeat(80));
+        assert!(long.slot.len() <= 63 && long.inserts.len() <= 63);
+        assert_ne!(long.inserts, long.publication);
+    }
+
+    #[test]
+    fn positions_are_read_as_they_are_shown() {
+        let lsn = parse_lsn("16/B374D848").unwrap();
+        assert_eq!(Offset(lsn).to_string(), "16/B374D848");
+        assert!(parse_lsn("x").is_err());
+    }
+
+    #[test]
+    fn an_intent_survives_storage() {
+        let intent = Identity::intent(&Names::new(&PostgresOptions::default(), "p"));
+        assert_eq!(Identity::read(&intent.store().unwrap()).unwrap(), intent);
+    }
+}

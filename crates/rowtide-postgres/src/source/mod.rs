@@ -1,0 +1,152 @@
+//! The source: everything behind [`rowtide_core::Source`].
+
+mod attach;
+mod decoder;
+mod identity;
+mod operations;
+mod preflight;
+mod publication;
+mod schema_change;
+mod slot;
+mod snapshot;
+mod stream;
+mod table_buffer;
+mod tap;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rowtide_core::traits::{
+    AttachRequest, Attached, ChangeStream, ModeOf, SnapshotRequest, SourceOperations, StreamStart,
+    TableSnapshot,
+};
+use rowtide_core::{
+    Checkpoint, Error, Finding, Partition, Result, Source, TableSchema, TableSelection,
+};
+use tokio::sync::watch;
+
+use crate::catalog::{CatalogTable, load_tables, load_types};
+use crate::client::{self, Sql};
+use crate::options::PostgresOptions;
+use crate::types::TypeMap;
+use identity::Names;
+
+/// The one partition of this source's checkpoints.
+const PARTITION: &str = "postgres";
+
+fn partition() -> Partition {
+    PARTITION.into()
+}
+
+/// PostgreSQL as a source. Holds no connection: each operation opens what it needs.
+#[derive(Debug, Clone)]
+pub struct PostgresSource {
+    options: Arc<PostgresOptions>,
+    names: Arc<Names>,
+}
+
+impl PostgresSource {
+    /// Describes the source of `pipeline`; no I/O. Give it options that are
+    /// [filled](PostgresOptions::filled).
+    #[must_use]
+    pub fn new(options: PostgresOptions, pipeline: &str) -> Self {
+        let names = Names::new(&options, pipeline);
+        Self { options: Arc::new(options), names: Arc::new(names) }
+    }
+
+    /// A plain SQL connection with the source's credentials, for administration.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Access` if the server cannot be reached.
+    pub async fn connect_sql(&self) -> Result<tokio_postgres::Client> {
+        client::connect(&self.options, &self.names.application).await
+    }
+
+    /// The server in words, without secrets.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.options.address()
+    }
+
+    async fn sql(&self) -> Result<Sql> {
+        Sql::connect(&self.options, &self.names.application).await
+    }
+
+    /// The selected tables with their columns and types.
+    async fn selected(
+        &self,
+        sql: &Sql,
+        tables: &TableSelection,
+    ) -> Result<(Vec<CatalogTable>, TypeMap)> {
+        let all = load_tables(sql, None).await?;
+        let oids: Vec<u32> = all
+            .iter()
+            .filter(|table| tables.contains(&table.name))
+            .map(|table| table.oid)
+            .collect();
+        let found = load_tables(sql, Some(&oids)).await?;
+        let mut types = TypeMap::default();
+        let used = found.iter().flat_map(|table| &table.columns).map(|column| column.type_oid);
+        load_types(sql, &mut types, used).await?;
+        Ok((found, types))
+    }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn preflight(&self, tables: &TableSelection, modes: ModeOf<'_>) -> Result<Vec<Finding>> {
+        preflight::preflight(self, tables, modes).await
+    }
+
+    async fn discover(&self, tables: &TableSelection) -> Result<Vec<Arc<TableSchema>>> {
+        let sql = self.sql().await?;
+        let (found, types) = self.selected(&sql, tables).await?;
+        let numeric = self.options.numeric_without_scale;
+        let schemas: Vec<_> = found
+            .iter()
+            .filter(|table| table.is_candidate())
+            .map(|table| table.schema(&types, numeric))
+            .collect();
+        for name in tables.include.iter().filter_map(rowtide_core::Pattern::exact) {
+            if tables.contains(&name) && !schemas.iter().any(|schema| schema.name == name) {
+                let why = found.iter().find(|table| table.name == name);
+                let why = why.map_or("does not exist (or the user may not see it)", unfit);
+                return Err(Error::config(format!("the table {name} {why}"))
+                    .with_hint("correct the list of tables"));
+            }
+        }
+        Ok(schemas)
+    }
+
+    async fn attach(&self, request: AttachRequest<'_>) -> Result<Attached> {
+        attach::attach(self, request).await
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {
+        snapshot::open(self, request).await
+    }
+
+    async fn stream(
+        &self,
+        start: StreamStart,
+        durable: watch::Receiver<Checkpoint>,
+    ) -> Result<Box<dyn ChangeStream>> {
+        let stream = stream::open(self, start, durable).await?;
+        Ok(Box::new(stream))
+    }
+
+    fn operations(&self) -> &dyn SourceOperations {
+        self
+    }
+}
+
+/// Why a table that exists cannot be replicated.
+fn unfit(table: &CatalogTable) -> &'static str {
+    match (table.kind, table.persistence) {
+        (b'f', _) => "is a foreign table: its changes are not in this server's log",
+        (_, b'u') => "is unlogged: its changes are not in the log",
+        (_, b't') => "is temporary: its changes are not in the log",
+        _ if table.is_partition => "is a partition: name the partitioned table instead",
+        _ => "cannot be replicated",
+    }
+}

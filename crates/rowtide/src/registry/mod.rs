@@ -1,0 +1,64 @@
+//! The connectors this program has: by URL scheme or type to something that runs.
+//!
+//! A connector is one file here, behind its feature: the descriptions of its options, and how to
+//! build it. Nothing else in the program names it, except commands that speak its language.
+
+#[cfg(feature = "duckdb")]
+pub(crate) mod duckdb;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+
+use std::sync::Arc;
+
+use rowtide_core::{Destination, Error, Result, Source};
+use rowtide_engine::config::{ConnectorSpec, Connectors, Endpoint};
+
+/// All connectors, for the configuration.
+pub(crate) const CONNECTORS: Connectors =
+    Connectors { sources: SOURCES, destinations: DESTINATIONS };
+
+const SOURCES: &[ConnectorSpec] = &[
+    #[cfg(feature = "postgres")]
+    postgres::SPEC,
+];
+
+const DESTINATIONS: &[ConnectorSpec] = &[
+    #[cfg(feature = "duckdb")]
+    duckdb::SPEC,
+];
+
+/// Builds a source. Nothing is connected yet.
+///
+/// # Errors
+/// `Config` if the connector refuses its options.
+pub(crate) fn source(end: &Endpoint, pipeline: &str) -> Result<Arc<dyn Source>> {
+    match end.kind {
+        #[cfg(feature = "postgres")]
+        "postgres" => Ok(Arc::new(postgres::build(end, pipeline)?)),
+        kind => Err(not_built_in(kind, pipeline)),
+    }
+}
+
+/// Builds a destination. Nothing is opened yet.
+///
+/// # Errors
+/// `Config` if the connector refuses its options.
+pub(crate) fn destination(end: &Endpoint, pipeline: &str) -> Result<Arc<dyn Destination>> {
+    match end.kind {
+        #[cfg(feature = "duckdb")]
+        "duckdb" => Ok(Arc::new(duckdb::build(end)?)),
+        kind => Err(not_built_in(kind, pipeline)),
+    }
+}
+
+fn not_built_in(kind: &str, pipeline: &str) -> Error {
+    Error::internal(format!("pipeline {pipeline}: there is no connector {kind} in this program"))
+}
+
+/// Deserializes a section into a connector's own options.
+fn deserialize<T: serde::de::DeserializeOwned>(section: &toml::Table) -> Result<T> {
+    section.clone().try_into().map_err(|error: toml::de::Error| {
+        // Only the message: the error's own text would quote the section, secrets included.
+        Error::config(error.message().trim().to_owned())
+    })
+}
