@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rowtide_duckdb::Reader;
+use rowtide_duckdb::read_rows;
 use rowtide_sandbox::PostgresServer;
 
 use crate::Result;
@@ -101,7 +101,7 @@ fn compare(
         all.push(difference(table, &source, &destination));
     }
     match all.iter().any(|comparison| !comparison.is_equal()) {
-        true => Err(format!("the sides differ: {:#?}", all)),
+        true => Err(format!("the sides differ: {all:#?}")),
         false => Ok(all),
     }
 }
@@ -145,8 +145,7 @@ pub fn source_rows(server: &PostgresServer, db: &str, sql: &str) -> Result<Vec<S
 /// # Errors
 /// What DuckDB said.
 pub fn duckdb_rows(path: &Path, sql: &str) -> Result<Vec<String>> {
-    let reader = Reader::open(path).map_err(|e| e.chain())?;
-    let rows = reader.rows(sql).map_err(|e| e.chain())?;
+    let rows = read_rows(path, sql).map_err(|e| e.chain())?;
     Ok(rows
         .into_iter()
         .map(|row| row.into_iter().next().flatten().unwrap_or_else(|| "NULL".to_owned()))

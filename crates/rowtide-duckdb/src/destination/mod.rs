@@ -66,6 +66,18 @@ impl DuckdbDestination {
         })
         .await
     }
+
+    /// Runs `sql` in the file, as its owner may at any time, and commits it. For tests, which play
+    /// the owner.
+    #[doc(hidden)]
+    pub async fn execute(&self, sql: &str) -> Result<()> {
+        let (options, sql) = (Arc::clone(&self.options), sql.to_owned());
+        file::blocking(move || {
+            let connection = file::connect(&file::open(&options)?)?;
+            connection.execute(&sql).during(|| "executing".to_owned()).map(drop)
+        })
+        .await
+    }
 }
 
 #[async_trait]

@@ -151,3 +151,8 @@ pub(crate) async fn commit_at(writer: &mut Box<dyn Writer>, position: u64) -> Re
     let progress = Progress { checkpoint: Some(&checkpoint), ..Progress::default() };
     writer.commit(progress).await
 }
+
+/// Runs `sql` as somebody else would who opens the file in this process.
+pub(crate) async fn raw(place: &Place, sql: &str) {
+    place.destination.execute(sql).await.unwrap();
+}

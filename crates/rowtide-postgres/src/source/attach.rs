@@ -1,0 +1,400 @@
+//! Making what following needs, or proving that what was made still stands.
+//!
+//! First the publication, then the slot: a slot older than its publication reads nothing. With a
+//! known checkpoint nothing is made anew; whatever does not fit is a lost position, because a
+//! server would otherwise skip the gap without a word.
+
+use std::collections::BTreeSet;
+
+use rowtide_core::traits::{AttachRequest, Attached};
+use rowtide_core::{Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName};
+
+use super::identity::{Identity, Server, parse_lsn};
+use super::publication::{self, Publication, Wanted};
+use super::slot::{self, Slot};
+use super::{PostgresSource, partition};
+use crate::catalog::load_tables;
+use crate::client::Sql;
+use crate::quote::identifier;
+use crate::replication::ReplicationConnection;
+
+pub(super) async fn attach(
+    source: &PostgresSource,
+    request: AttachRequest<'_>,
+) -> Result<Attached> {
+    let wanted =
+        Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
+    let sql = source.sql().await?;
+    let mut replication =
+        ReplicationConnection::connect(&source.options, &source.names.application).await?;
+    let server = Server::identify(&sql, &mut replication).await?;
+    let mut attachment = Attachment { source, sql, replication, server, roots: BTreeSet::new() };
+    attachment.check_tables(request.tables).await?;
+    match request.known {
+        None => attachment.create(&wanted, false).await,
+        Some((identity, None)) => {
+            let identity = Identity::read(identity)?;
+            let ours = identity.slot == source.names.slot;
+            attachment.create(&wanted, ours).await
+        }
+        Some((identity, Some(checkpoint))) => {
+            attachment.resume(&wanted, identity, checkpoint).await
+        }
+    }
+}
+
+struct Attachment<'a> {
+    source: &'a PostgresSource,
+    sql: Sql,
+    replication: ReplicationConnection,
+    server: Server,
+    /// The oids of partitioned tables.
+    roots: BTreeSet<u64>,
+}
+
+impl Attachment<'_> {
+    /// The tables must still be the ones that were discovered.
+    async fn check_tables(
+        &mut self,
+        tables: &[(std::sync::Arc<rowtide_core::TableSchema>, Mode)],
+    ) -> Result<()> {
+        let oids: Vec<u32> =
+            tables.iter().filter_map(|(table, _)| u32::try_from(table.id).ok()).collect();
+        let found = load_tables(&self.sql, Some(&oids)).await?;
+        for (table, mode) in tables {
+            let current = found.iter().find(|found| u64::from(found.oid) == table.id);
+            match current {
+                Some(current) if current.name != table.name => {
+                    return Err(Error::new(
+                        rowtide_core::ErrorKind::SchemaDrift,
+                        format!("the table {} is now called {}", table.name, current.name),
+                    )
+                    .with_hint("rename it back, or copy it again under its new name"));
+                }
+                Some(current) if current.kind == b'p' => {
+                    self.roots.insert(table.id);
+                }
+                Some(_) => {}
+                None if *mode == Mode::Replace => {}
+                None => {
+                    return Err(Error::schema_drift(format!(
+                        "the table {} (oid {}) no longer exists",
+                        table.name, table.id
+                    ))
+                    .with_hint("take it out of the pipeline, or copy it again if it was made anew"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(mut self, wanted: &Wanted<'_>, half_made: bool) -> Result<Attached> {
+        let names = &self.source.names;
+        self.clear_slot(half_made).await?;
+        let existing = self.publications().await?;
+        let given = existing.iter().find(|found| found.name == names.publication && !found.ours);
+        if let Some(given) = given {
+            if self.source.options.publication.is_none() {
+                return Err(Error::config(format!(
+                    "the publication `{}` exists, but was not made by this pipeline",
+                    given.name
+                ))
+                .with_hint("set `publication` to use it as it is, or drop it"));
+            }
+            check_given(given, wanted)?;
+        } else {
+            for leftover in existing.iter().filter(|found| found.ours) {
+                let drop = format!("DROP PUBLICATION {}", identifier(&leftover.name));
+                self.sql.execute("dropping a half-made publication", &drop).await?;
+            }
+            let create = publication::create(names, wanted, &self.roots);
+            let doing = format!("creating the publication `{}`", names.publication);
+            self.sql.execute(&doing, &format!("BEGIN; {create} COMMIT")).await?;
+        }
+        let start = slot::create(self.source, &self.sql).await?;
+        let identity = self.identity(wanted, Some(start)).await?;
+        tracing::info!(slot = %names.slot, position = %Offset(start), "replication slot created");
+        let checkpoint = Checkpoint::single(partition(), Offset(start));
+        Ok(Attached { identity, checkpoint, added: Vec::new() })
+    }
+
+    /// Makes sure that no slot of our name is in the way.
+    async fn clear_slot(&mut self, half_made: bool) -> Result<()> {
+        let name = &self.source.names.slot;
+        let Some(found) = Slot::load(&self.sql, name, self.server.version).await? else {
+            return Ok(());
+        };
+        match (half_made, found.active_pid) {
+            (false, _) => Err(Error::config(format!(
+                "the replication slot `{name}` exists, but the destination knows nothing of it"
+            ))
+            .with_hint(format!(
+                "another pipeline may use it: give this one another name; if nobody does, \
+                 SELECT pg_drop_replication_slot('{name}');"
+            ))),
+            (true, Some(pid)) => Err(Error::unavailable(format!(
+                "the half-made replication slot `{name}` is in use by process {pid}"
+            ))),
+            (true, None) => slot::drop(&self.sql, name).await,
+        }
+    }
+
+    async fn publications(&self) -> Result<Vec<Publication>> {
+        publication::load(&self.sql, &self.source.names, self.server.version).await
+    }
+
+    async fn identity(&self, wanted: &Wanted<'_>, start: Option<u64>) -> Result<SourceIdentity> {
+        let publications = self.publications().await?;
+        let tables = wanted.changes.iter().chain(&wanted.inserts);
+        Identity {
+            slot: self.source.names.slot.clone(),
+            publication: self.source.names.publication.clone(),
+            system_identifier: Some(self.server.system_identifier.clone()),
+            timeline: Some(self.server.timeline),
+            database: Some(self.server.database.clone()),
+            created_at: start.map(Offset),
+            publications: publications.into_iter().map(|found| (found.name, found.oid)).collect(),
+            tables: tables.map(|table| (table.name.to_string(), table.id)).collect(),
+        }
+        .store()
+    }
+
+    async fn resume(
+        mut self,
+        wanted: &Wanted<'_>,
+        identity: &SourceIdentity,
+        checkpoint: &Checkpoint,
+    ) -> Result<Attached> {
+        let known = Identity::read(identity)?;
+        let at = checkpoint.get(&partition()).unwrap_or_default();
+        self.check_server(&known, at).await?;
+        self.check_slot(&known, at).await?;
+        let publications = self.publications().await?;
+        check_publications(&known, &publications)?;
+        let added = self.adjust(wanted, &publications).await?;
+        // A table that was away from the pipeline for a while must be copied again as well.
+        let unknown = wanted.names().filter(|name| !known.tables.contains_key(&name.to_string()));
+        let added: BTreeSet<TableName> = added.into_iter().chain(unknown.cloned()).collect();
+        let start = known.created_at.map(|offset| offset.0);
+        let identity = self.identity(wanted, start).await?;
+        Ok(Attached { identity, checkpoint: checkpoint.clone(), added: added.into_iter().collect() })
+    }
+
+    /// It must be the same server, with the same history, and not an older copy of it.
+    async fn check_server(&mut self, known: &Identity, at: Offset) -> Result<()> {
+        let again = "copy the tables again under a new pipeline name, or `resync` them";
+        if known.system_identifier.as_ref() != Some(&self.server.system_identifier) {
+            return Err(Error::position_lost(
+                "this is another server (or a newly initialised one) than the one the destination \
+                 was copied from",
+            )
+            .with_hint(format!("connect to the right server; if this one replaces it, {again}")));
+        }
+        if known.database.as_ref().map(|(oid, _)| *oid) != Some(self.server.database.0) {
+            let name = known.database.as_ref().map_or("", |(_, name)| name);
+            return Err(Error::position_lost(format!(
+                "this is another database than `{name}`, which the destination was copied from"
+            ))
+            .with_hint(format!("connect to the right database; if this one replaces it, {again}")));
+        }
+        if let Some(timeline) = known.timeline
+            && timeline != self.server.timeline
+        {
+            self.check_history(timeline, at).await?;
+        }
+        if at.0 > self.server.flushed {
+            return Err(Error::position_lost(format!(
+                "the destination is at {at}, but the server's log ends at {}: the server was \
+                 restored to an earlier state",
+                Offset(self.server.flushed)
+            ))
+            .with_hint(again));
+        }
+        Ok(())
+    }
+
+    /// After a failover: what we hold must have happened before the new server took over.
+    async fn check_history(&mut self, timeline: u32, at: Offset) -> Result<()> {
+        let doing = "reading the timeline's history";
+        let command = format!("TIMELINE_HISTORY {}", self.server.timeline);
+        let rows = self.replication.rows(doing, &command).await?;
+        let text = rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten();
+        let switched = switch_point(&text.unwrap_or_default(), timeline)?;
+        match switched {
+            Some(switched) if switched >= at.0 => {
+                tracing::warn!(
+                    from = timeline, to = self.server.timeline, at = %Offset(switched),
+                    "source was promoted; its history contains our position"
+                );
+                Ok(())
+            }
+            switched => Err(Error::position_lost(format!(
+                "the server was promoted at {}, but the destination is at {at}: it holds changes \
+                 that the new server never had",
+                switched.map_or("an unknown position".to_owned(), |lsn| Offset(lsn).to_string())
+            ))
+            .with_hint("copy the tables again: `resync`")),
+        }
+    }
+
+    async fn check_slot(&self, known: &Identity, at: Offset) -> Result<()> {
+        let name = &self.source.names.slot;
+        let lost = |why: String| {
+            Err(Error::position_lost(format!("the replication slot `{name}` {why}")).with_hint(
+                "changes are missing between the destination and the slot: copy the tables again \
+                 (`resync`); never make the slot anew by hand",
+            ))
+        };
+        if known.slot != *name {
+            return Err(Error::config(format!(
+                "this pipeline used the replication slot `{}`, not `{name}`",
+                known.slot
+            ))
+            .with_hint("set `slot` back; a slot cannot be exchanged for another"));
+        }
+        let Some(found) = Slot::load(&self.sql, name, self.server.version).await? else {
+            return lost("no longer exists".to_owned());
+        };
+        if found.plugin.as_deref() != Some("pgoutput") {
+            return lost("is not one of the plugin pgoutput".to_owned());
+        }
+        if found.database.as_deref() != Some(&self.server.database.1) {
+            return lost("belongs to another database".to_owned());
+        }
+        if found.is_lost() {
+            let why = found.invalidation.unwrap_or_else(|| "its log was removed".to_owned());
+            return lost(format!("was invalidated by the server ({why})"));
+        }
+        match found.confirmed {
+            Some(confirmed) if confirmed > at.0 => lost(format!(
+                "stands at {}, beyond {at}, up to where the destination is: someone else moved it, \
+                 or made it anew",
+                Offset(confirmed)
+            )),
+            Some(_) => Ok(()),
+            None => lost("has no position: it was never finished".to_owned()),
+        }
+    }
+
+    /// Brings our publications to the wanted tables; returns the tables that are new in them.
+    async fn adjust(
+        &self,
+        wanted: &Wanted<'_>,
+        publications: &[Publication],
+    ) -> Result<Vec<TableName>> {
+        let names = &self.source.names;
+        let main = publications.iter().find(|found| found.name == names.publication);
+        if let Some(given) = main.filter(|found| !found.ours) {
+            check_given(given, wanted)?;
+            return Ok(Vec::new());
+        }
+        let inserts = publications.iter().find(|found| found.name == names.inserts);
+        let mut statements = Vec::new();
+        let mut added = Vec::new();
+        for (found, tables) in [(main, &wanted.changes), (inserts, &wanted.inserts)] {
+            let Some(found) = found else {
+                if !tables.is_empty() {
+                    statements.push(publication::create_inserts(names, tables, &self.roots));
+                    added.extend(tables.iter().map(|table| table.name.clone()));
+                }
+                continue;
+            };
+            for name in &found.tables {
+                if !tables.iter().any(|table| table.name == *name) {
+                    statements.push(format!(
+                        "ALTER PUBLICATION {} DROP TABLE {};",
+                        identifier(&found.name),
+                        crate::quote::table_name(name)
+                    ));
+                }
+            }
+            for table in tables.iter().filter(|table| !found.tables.contains(&table.name)) {
+                statements.push(format!(
+                    "ALTER PUBLICATION {} ADD TABLE {};",
+                    identifier(&found.name),
+                    publication::member(table, &self.roots)
+                ));
+                added.push(table.name.clone());
+            }
+        }
+        if !statements.is_empty() {
+            let all = format!("BEGIN; {} COMMIT", statements.join(" "));
+            self.sql.execute("changing the publication's tables", &all).await?;
+        }
+        Ok(added)
+    }
+}
+
+/// A publication that was given must publish everything of every table.
+fn check_given(given: &Publication, wanted: &Wanted<'_>) -> Result<()> {
+    let name = &given.name;
+    let missing: Vec<_> = wanted
+        .names()
+        .filter(|table| !given.tables.contains(table))
+        .map(crate::quote::table_name)
+        .collect();
+    if !missing.is_empty() {
+        let list = missing.join(", ");
+        return Err(Error::config(format!("the publication `{name}` does not contain {list}"))
+            .with_hint(format!("ALTER PUBLICATION {} ADD TABLE {list};", identifier(name))));
+    }
+    if let Some(table) = wanted.names().find(|table| given.narrowed.contains(table)) {
+        return Err(Error::config(format!(
+            "the publication `{name}` filters the rows or columns of {table}, which the copy does not"
+        ))
+        .with_hint("use a publication without filter, or let Rowtide make its own"));
+    }
+    if !given.complete {
+        return Err(Error::config(format!(
+            "the publication `{name}` does not publish every kind of change"
+        ))
+        .with_hint(format!(
+            "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
+            identifier(name)
+        )));
+    }
+    Ok(())
+}
+
+/// The publications must be the very ones the checkpoint belongs to.
+fn check_publications(known: &Identity, found: &[Publication]) -> Result<()> {
+    for (name, oid) in &known.publications {
+        let why = match found.iter().find(|found| found.name == *name) {
+            Some(found) if found.oid == *oid => continue,
+            Some(_) => "was dropped and made anew",
+            None => "no longer exists",
+        };
+        return Err(Error::position_lost(format!(
+            "the publication `{name}` {why}: the server may have skipped changes in between"
+        ))
+        .with_hint("copy the tables again: `resync`"));
+    }
+    Ok(())
+}
+
+/// Where `timeline` ended, by a history file: lines `timeline <tab> position <tab> reason`.
+fn switch_point(history: &str, timeline: u32) -> Result<Option<u64>> {
+    for line in history.lines() {
+        let mut fields = line.split_whitespace();
+        let id = fields.next().and_then(|field| field.parse::<u32>().ok());
+        if let (Some(id), Some(position)) = (id, fields.next())
+            && id == timeline
+        {
+            return parse_lsn(position).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_tells_where_a_timeline_ended() {
+        let history = "1\t0/1772298\tno recovery target specified\n\n2\t0/5000000\treason\n";
+        assert_eq!(switch_point(history, 1).unwrap(), Some(0x177_2298));
+        assert_eq!(switch_point(history, 2).unwrap(), Some(0x500_0000));
+        assert_eq!(switch_point(history, 3).unwrap(), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! Publications: which tables the log reader sees.
+//!
+//! A table without identity in a publication of updates makes the server refuse the application's
+//! own updates, so such tables go into a second publication of inserts and truncates alone.
+
+use std::collections::BTreeSet;
+
+use rowtide_core::{Error, Identity, Mode, Result, TableName, TableSchema};
+
+use super::identity::Names;
+use crate::client::{Sql, get};
+use crate::quote::{identifier, literal, table_name};
+
+/// A publication as it is.
+#[derive(Debug, Clone)]
+pub(super) struct Publication {
+    pub(super) name: String,
+    pub(super) oid: u32,
+    /// Bears this pipeline's mark.
+    pub(super) ours: bool,
+    /// Publishes inserts, updates, deletes and truncates.
+    pub(super) complete: bool,
+    pub(super) via_root: bool,
+    pub(super) tables: BTreeSet<TableName>,
+    /// Tables with a row filter or a column list.
+    pub(super) narrowed: BTreeSet<TableName>,
+}
+
+/// Reads those of `names` that exist.
+pub(super) async fn load(sql: &Sql, names: &Names, version: i32) -> Result<Vec<Publication>> {
+    let doing = "reading publications";
+    let wanted: [&str; 2] = [&names.publication, &names.inserts];
+    let query = "SELECT p.oid, p.pubname::text, \
+         p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, p.pubviaroot, \
+         coalesce(pg_catalog.obj_description(p.oid, 'pg_publication'), '') \
+         FROM pg_catalog.pg_publication p WHERE p.pubname = ANY ($1::text[]::name[]) ORDER BY 2";
+    let mut found = Vec::new();
+    for row in &sql.rows(doing, query, &[&wanted.as_slice()]).await? {
+        let (tables, narrowed) = members(sql, get(row, 1)?, version).await?;
+        found.push(Publication {
+            oid: get(row, 0)?,
+            name: get(row, 1)?,
+            complete: get(row, 2)?,
+            via_root: get(row, 3)?,
+            ours: get::<&str>(row, 4)? == names.mark(),
+            tables,
+            narrowed,
+        });
+    }
+    Ok(found)
+}
+
+type Members = (BTreeSet<TableName>, BTreeSet<TableName>);
+
+async fn members(sql: &Sql, name: &str, version: i32) -> Result<Members> {
+    let narrowed = if version < 150_000 {
+        "false"
+    } else {
+        "EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
+         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
+         JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE p.pubname = t.pubname AND n.nspname = t.schemaname AND c.relname = t.tablename \
+           AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL))"
+    };
+    let query = format!(
+        "SELECT t.schemaname::text, t.tablename::text, {narrowed} \
+         FROM pg_catalog.pg_publication_tables t WHERE t.pubname = $1::text::name"
+    );
+    let mut members = Members::default();
+    for row in &sql.rows("reading a publication's tables", &query, &[&name]).await? {
+        let table = TableName::new(get::<&str>(row, 0)?, get::<&str>(row, 1)?);
+        if get(row, 2)? {
+            members.1.insert(table.clone());
+        }
+        members.0.insert(table);
+    }
+    Ok(members)
+}
+
+/// Which tables belong into which publication.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// With identity: everything is published.
+    pub(super) changes: Vec<&'a TableSchema>,
+    /// Without: inserts and truncates.
+    pub(super) inserts: Vec<&'a TableSchema>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Sorts the tables; refuses those that cannot be followed as asked.
+    pub(super) fn of(
+        tables: impl IntoIterator<Item = (&'a TableSchema, Mode)>,
+    ) -> Result<Self> {
+        let mut wanted = Self::default();
+        for (table, mode) in tables {
+            match (table.identity, mode) {
+                (_, Mode::Replace) => {}
+                (Identity::Key | Identity::FullRow, _) => wanted.changes.push(table),
+                (Identity::None, Mode::Append) => wanted.inserts.push(table),
+                (Identity::None, Mode::Merge) => return Err(no_identity(&table.name)),
+            }
+        }
+        Ok(wanted)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a TableName> {
+        self.changes.iter().chain(&self.inserts).map(|table| &table.name)
+    }
+}
+
+fn no_identity(table: &TableName) -> Error {
+    Error::config(format!(
+        "the table {table} has no usable key: its updates and deletes cannot be followed, and \
+         publishing it would make the server refuse them"
+    ))
+    .with_hint(identity_fixes(table))
+}
+
+/// What to do about a table without identity.
+pub(super) fn identity_fixes(table: &TableName) -> String {
+    let table = table_name(table);
+    format!(
+        "ALTER TABLE {table} ADD PRIMARY KEY (…); or ALTER TABLE {table} REPLICA IDENTITY USING \
+         INDEX …; or ALTER TABLE {table} REPLICA IDENTITY FULL; or set mode = \"append\" for it"
+    )
+}
+
+/// The statements that make the publications.
+pub(super) fn create(names: &Names, wanted: &Wanted<'_>, roots: &BTreeSet<u64>) -> String {
+    let mut sql = create_one(&names.publication, &wanted.changes, roots, names, "");
+    if !wanted.inserts.is_empty() {
+        let with = ", publish = 'insert, truncate'";
+        sql.push_str(&create_one(&names.inserts, &wanted.inserts, roots, names, with));
+    }
+    sql
+}
+
+/// The statements that make the second publication alone.
+pub(super) fn create_inserts(
+    names: &Names,
+    inserts: &[&TableSchema],
+    roots: &BTreeSet<u64>,
+) -> String {
+    create_one(&names.inserts, inserts, roots, names, ", publish = 'insert, truncate'")
+}
+
+fn create_one(
+    name: &str,
+    tables: &[&TableSchema],
+    roots: &BTreeSet<u64>,
+    names: &Names,
+    with: &str,
+) -> String {
+    let members = if tables.is_empty() {
+        String::new()
+    } else {
+        let list: Vec<_> = tables.iter().map(|table| member(table, roots)).collect();
+        format!(" FOR TABLE {}", list.join(", "))
+    };
+    let (name, mark) = (identifier(name), literal(&names.mark()));
+    format!(
+        "CREATE PUBLICATION {name}{members} WITH (publish_via_partition_root = true{with}); \
+         COMMENT ON PUBLICATION {name} IS {mark}; "
+    )
+}
+
+/// A table as `FOR TABLE` takes it. `ONLY` keeps inheriting tables out; a partitioned table has
+/// its parts in any case.
+pub(super) fn member(table: &TableSchema, roots: &BTreeSet<u64>) -> String {
+    let only = if roots.contains(&table.id) { "" } else { "ONLY " };
+    format!("{only}{}", table_name(&table.name))
+}
