@@ -62,6 +62,23 @@ pub(crate) fn measure(options: &Options) -> Result<Rows> {
     let caught_up = catching_up.elapsed().as_secs_f64();
 
     arena.compare("merged", &TABLES)?;
+    let inserted = arena.sql("SELECT count(*) FROM pgbench_history")?;
+    let events = check_history(&arena, &inserted)?;
+    Ok(vec![
+        (
+            "load".into(),
+            format!("pgbench -s {} -c 4 for {loaded:.0} s, {inserted} transactions", options.scale),
+        ),
+        ("kill -9 (merge and append pipelines together)".into(), kills.to_string()),
+        ("catching up afterwards, both".into(), format!("{caught_up:.1} s")),
+        ("merge: tables equal row by row".into(), "4 of 4".into()),
+        ("append: events, each (commit, ordinal) once".into(), events.to_string()),
+    ])
+}
+
+/// Checks the append tables: the last events lead to the source's rows, and none is there twice.
+/// Returns the number of events.
+fn check_history(arena: &Arena, inserted: &str) -> Result<u64> {
     let file = arena.file("history");
     for (table, key) in [(TABLES[0], "aid"), (TABLES[1], "bid"), (TABLES[2], "tid")] {
         compare_history(&arena.server, DB, &file, (table, key))?;
@@ -82,21 +99,11 @@ pub(crate) fn measure(options: &Options) -> Result<Rows> {
         }
         events += count.parse::<u64>().map_err(|e| format!("{counts}: {e}"))?;
     }
-    let inserted = arena.sql("SELECT count(*) FROM pgbench_history")?;
     let appended = duckdb_rows(&file, "SELECT count(*) FROM public.pgbench_history")?;
-    if appended != [inserted.clone()] {
+    if appended != [inserted.to_owned()] {
         return Err(format!(
             "pgbench_history: {inserted} rows at the source, {appended:?} appended"
         ));
     }
-    Ok(vec![
-        (
-            "load".into(),
-            format!("pgbench -s {} -c 4 for {loaded:.0} s, {inserted} transactions", options.scale),
-        ),
-        ("kill -9 (merge and append pipelines together)".into(), kills.to_string()),
-        ("catching up afterwards, both".into(), format!("{caught_up:.1} s")),
-        ("merge: tables equal row by row".into(), "4 of 4".into()),
-        ("append: events, each (commit, ordinal) once".into(), events.to_string()),
-    ])
+    Ok(events)
 }

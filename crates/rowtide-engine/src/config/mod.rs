@@ -22,8 +22,9 @@ mod tests;
 mod values;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, PipelineState, Result, TablePlan, TableSchema};
 
 pub use document::Substitution;
 pub use options::{
@@ -58,6 +59,22 @@ pub struct Configuration {
     pub destination: Endpoint,
     /// What to do.
     pub settings: Settings,
+}
+
+impl Configuration {
+    /// What a run would do with the `discovered` tables, given what the destination remembers.
+    ///
+    /// # Errors
+    /// `Config` listing everything that contradicts: no table, clashing names, a table that was
+    /// made with other settings.
+    pub fn plans(
+        &self,
+        discovered: &[Arc<TableSchema>],
+        state: &PipelineState,
+    ) -> Result<Vec<TablePlan>> {
+        let planned = crate::plan::plan_tables(discovered, &self.settings, state)?;
+        Ok(planned.into_iter().map(|planned| planned.plan).collect())
+    }
 }
 
 /// A configuration being put together from a file and flags.
