@@ -19,6 +19,11 @@ use crate::options::DuckdbOptions;
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often, and how soon again, to try what another transaction of this process may block for a
+/// moment.
+const BUSY_ATTEMPTS: u32 = 40;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
 /// How large the write-ahead log may grow before a commit folds it into the file. Small enough
 /// for a quick restart, large enough that a stream of small epochs rarely pays for it.
 const CHECKPOINT_THRESHOLD: &str = "64MiB";
@@ -81,6 +86,29 @@ pub(crate) fn read<T>(
 /// A new session on `database`.
 pub(crate) fn connect(database: &Arc<Database>) -> Result<Connection> {
     Connection::open(database).during(|| "opening a connection to DuckDB".to_owned())
+}
+
+/// Tries `work` again while other transactions stand in its way: a cancelled call that has not
+/// ended yet, or an epoch that makes the same schema. Blocks.
+pub(crate) fn when_free<T>(mut work: impl FnMut() -> ffi::Result<T>) -> ffi::Result<T> {
+    let mut attempt = 1;
+    loop {
+        match work() {
+            Err(failure) if failure.is_busy() && attempt < BUSY_ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+        std::thread::sleep(BUSY_PAUSE);
+    }
+}
+
+/// Folds the write-ahead log into the file, unless other transactions are open; returns whether
+/// that was done. Blocks.
+pub(crate) fn checkpoint(connection: &Connection) -> Result<bool> {
+    match connection.execute("CHECKPOINT") {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.is_busy() => Ok(false),
+        Err(failure) => Err(failure).during(|| "folding the log into the file".to_owned()),
+    }
 }
 
 fn lookup(key: &Path) -> (MutexGuard<'static, Registry>, Option<Arc<Database>>) {

@@ -61,9 +61,9 @@ pub(crate) fn join<T>(
     items.into_iter().map(show).collect::<Vec<_>>().join(separator)
 }
 
-/// DuckDB's way of comparing names: without regard to case.
+/// `name` as DuckDB compares names: without regard to the case of ASCII letters.
 pub(crate) fn fold(name: &str) -> String {
-    name.to_lowercase()
+    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! Arrow to DuckDB: which column type holds which field.
+//!
+//! The numbers are the same on both sides, those of infinity too: the largest 32-bit day is
+//! `infinity` and its negative `-infinity`, and so for 64-bit microseconds. (The smallest number
+//! of all, one below, is no date and must not be written.)
 
 use arrow_schema::{DataType, Field, TimeUnit};
 use rowtide_core::{Error, Result, ext};

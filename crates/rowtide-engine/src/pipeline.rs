@@ -61,8 +61,12 @@ impl Pipeline {
             if reached.committed {
                 backoff.reset();
             }
+            if *shutdown.borrow() && error.kind().is_transient() {
+                tracing::warn!(error = %error.chain(), "stopped while an error may still pass");
+                return Ok(Summary { interrupted: true, ..Summary::default() });
+            }
             let patient = ever_ran || started.elapsed() < self.settings.retry_startup;
-            if *shutdown.borrow() || !error.kind().is_transient() || !patient {
+            if !error.kind().is_transient() || !patient {
                 self.store(&error, reached.opened).await;
                 return Err(error);
             }

@@ -81,11 +81,7 @@ impl CatalogTable {
     }
 
     /// The table as the first version of its schema.
-    pub(crate) fn schema(
-        &self,
-        types: &TypeMap,
-        numeric: NumericWithoutScale,
-    ) -> Arc<TableSchema> {
+    pub(crate) fn schema(&self, types: &TypeMap, numeric: NumericWithoutScale) -> Arc<TableSchema> {
         let columns: Vec<Column> =
             self.replicated().map(|column| column.describe(types, numeric)).collect();
         let (numbers, identity) = self.key();

@@ -22,7 +22,9 @@ pub(crate) fn client_config(options: &PostgresOptions) -> Result<Option<Arc<Clie
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal("TLS cannot be set up").with_source(error))?;
     let mut config = match mode {
-        SslMode::VerifyFull => builder.with_root_certificates(roots(options)?).with_no_client_auth(),
+        SslMode::VerifyFull => {
+            builder.with_root_certificates(roots(options)?).with_no_client_auth()
+        }
         _ => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))

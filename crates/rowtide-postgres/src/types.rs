@@ -20,7 +20,10 @@ pub(crate) enum Kind {
     Int64,
     Float32,
     Float64,
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     NumericText,
     Text,
     Json,
@@ -235,7 +238,9 @@ fn decimal(modifier: i32, numeric: NumericWithoutScale) -> Kind {
     let precision = (packed >> 16) & 0xFFFF;
     let scale = ((packed & 0x7FF) ^ 1024) - 1024;
     match (u8::try_from(precision), i8::try_from(scale)) {
-        (Ok(precision @ 1..=38), Ok(scale)) if scale >= 0 && i32::from(scale) <= i32::from(precision) => {
+        (Ok(precision @ 1..=38), Ok(scale))
+            if scale >= 0 && i32::from(scale) <= i32::from(precision) =>
+        {
             Kind::Decimal { precision, scale }
         }
         _ => Kind::NumericText,
@@ -295,8 +300,7 @@ mod tests {
         for (oid, modifier, printed) in cases {
             let (kind, native_type) =
                 map().describe((oid, modifier, printed), NumericWithoutScale::Text);
-            let column =
-                Column { field: Arc::new(kind.field("c")), native_type, number: 1 };
+            let column = Column { field: Arc::new(kind.field("c")), native_type, number: 1 };
             assert_eq!(Kind::of(&column), kind, "{}", column.native_type);
         }
     }
@@ -304,7 +308,10 @@ mod tests {
     #[test]
     fn numerics_that_arrow_cannot_hold_are_text() {
         for (precision, scale) in [(39, 2), (5, -2), (3, 5)] {
-            assert_eq!(decimal(modifier(precision, scale), NumericWithoutScale::Text), Kind::NumericText);
+            assert_eq!(
+                decimal(modifier(precision, scale), NumericWithoutScale::Text),
+                Kind::NumericText
+            );
         }
         assert_eq!(
             decimal(modifier(38, 38), NumericWithoutScale::Text),

@@ -59,12 +59,17 @@ pub(super) fn open(
          CREATE TABLE {staging} ({columns}); COMMIT",
         staging.schema()
     );
-    connection.execute(&sql).during(attempt)?;
-    match connection.execute("CHECKPOINT") {
-        Err(failure) if !failure.is_busy() => return Err(failure).during(attempt),
-        // Busy: other tables are being loaded; the writer does it after a later commit.
-        _ => {}
-    }
+    file::when_free(|| {
+        let made = connection.execute(&sql);
+        if made.is_err() {
+            // Without an open transaction this fails in its turn, which changes nothing.
+            let _ = connection.execute("ROLLBACK");
+        }
+        made
+    })
+    .during(attempt)?;
+    // While other tables are being loaded this is left to the writer, after a later commit.
+    file::checkpoint(&connection)?;
     (0..lanes.max(1))
         .map(|_| {
             let connection = file::connect(database)?;
@@ -81,17 +86,16 @@ pub(super) fn open(
 /// # Errors
 /// `Config` saying who has it and what to do.
 fn may_take(connection: &Connection, pipeline: &str, plan: &TablePlan) -> Result<()> {
-    let owners = state::owners(connection)?;
+    let owners = state::owners(connection, Some(&plan.target))?;
     let mine = |owner: &&Owner| owner.pipeline == pipeline && owner.source == plan.source.name;
-    let taken = |owner: &&Owner| state::same_name(&owner.target, &plan.target);
-    if let Some(other) = owners.iter().find(|owner| taken(owner) && !mine(owner)) {
+    if let Some(other) = owners.iter().find(|owner| !mine(owner)) {
         return Err(Error::config(format!(
             "table {} goes to {}, which DuckDB takes for the same as {} of pipeline {:?}, table {}",
             plan.source.name, plan.target, other.target, other.pipeline, other.source
         ))
         .with_hint("give one of them another target"));
     }
-    let own = owners.iter().any(|owner| mine(&owner) && taken(&owner));
+    let own = !owners.is_empty();
     match state::table_like(connection, &plan.target)? {
         Some(standing) if !own => Err(stranger(&standing, plan)),
         _ => Ok(()),
@@ -108,6 +112,9 @@ pub(super) fn stranger(standing: &TableName, plan: &TablePlan) -> Error {
 }
 
 /// Puts the staging table for `plan` in the target's place, inside the epoch.
+///
+/// # Errors
+/// `Internal` if rows were loaded after the epoch's first call: its transaction does not see them.
 pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
     session.begin()?;
     let attempt = || format!("putting the copy of {} in place", plan.source.name);
@@ -118,6 +125,13 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
         let name = TableName::new(Arc::clone(&table.schema), Arc::clone(&table.name));
         Ok::<_, Error>(state::table_like(&session.connection, &name)?.is_some())
     };
+    if !session.is_current(&staging)? {
+        return Err(Error::internal(format!(
+            "the copy of {} was finished after the epoch began, which cannot see it: the epoch \
+             must be committed first",
+            plan.source.name
+        )));
+    }
     let (staged, standing) = (exists(session, &staging)?, exists(session, &target)?);
     if !staged {
         // Nothing was to be copied. What stands is never emptied for that.

@@ -3,21 +3,35 @@
 //! Equal rows are numbered on both sides, and the n-th of the one takes the n-th of the other.
 //! NULL equals NULL.
 
-use rowtide_core::{DeleteMode, Error, MultisetWrite, Result, TablePlan};
-
 use arrow_array::RecordBatch;
+use rowtide_core::{DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan};
 
 use super::apply::{deleted_column, marks, renamed};
 use super::session::Session;
-use crate::quote::{Ident, TableRef, join};
+use crate::quote::{Ident, TableRef, fold, join};
 
 /// Applies `write` to `plan.target`.
 pub(super) fn apply(session: &mut Session, plan: &TablePlan, write: &MultisetWrite) -> Result<()> {
+    check(plan)?;
     if let Some(removes) = write.removes.as_ref().filter(|rows| rows.num_rows() > 0) {
         remove(session, plan, removes)?;
     }
     if let Some(inserts) = &write.inserts {
         session.append(&session.target(plan), &renamed(inserts, plan.target_arrow())?)?;
+    }
+    Ok(())
+}
+
+/// Refuses a column called like the row number that DuckDB gives every row: it would hide it.
+pub(super) fn check(plan: &TablePlan) -> Result<()> {
+    let multiset = plan.mode == Mode::Merge && !plan.source.is_keyed();
+    let hides = |name: &str| fold(name) == "rowid";
+    if multiset && plan.target_arrow().fields().iter().any(|field| hides(field.name())) {
+        return Err(Error::config(format!(
+            "table {}: without a key, a column called rowid cannot be written to DuckDB",
+            plan.target
+        ))
+        .with_hint("give the table a key, leave the column out, or use mode append"));
     }
     Ok(())
 }

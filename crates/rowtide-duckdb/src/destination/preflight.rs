@@ -1,10 +1,10 @@
 //! What could keep tables from being written, found without changing anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use rowtide_core::{DeleteMode, Finding, Mode, Result, Severity, TablePlan};
+use rowtide_core::{DeleteMode, Finding, Mode, Result, Severity, TableName, TablePlan};
 
-use super::state;
+use super::{multiset, state};
 use crate::ffi::Connection;
 use crate::file;
 use crate::options::DuckdbOptions;
@@ -68,6 +68,9 @@ fn look_at_columns(plan: &TablePlan) -> Vec<Finding> {
     if soft && plan.metadata.deleted.is_none() {
         problem("soft delete needs a metadata column for the mark (deleted)".to_owned());
     }
+    if let Err(error) = multiset::check(plan) {
+        problem(error.message().to_owned());
+    }
     if fold(&plan.target.schema) == state::SCHEMA {
         problem("the schema _rowtide is Rowtide's own".to_owned());
     }
@@ -94,12 +97,14 @@ fn look_for_collisions(tables: &[TablePlan]) -> Vec<Finding> {
 }
 
 fn look_inside(connection: &Connection, tables: &[TablePlan]) -> Result<Vec<Finding>> {
-    let owners = state::owners(connection)?;
+    let names = |name: &TableName| (fold(&name.schema), fold(&name.name));
+    let owners = state::owners(connection, None)?;
+    let owned: HashSet<_> = owners.iter().map(|owner| names(&owner.target)).collect();
+    let standing = state::standing(connection)?;
+    let standing: HashMap<_, _> = standing.iter().map(|name| (names(name), name)).collect();
     let mut findings = Vec::new();
-    for plan in tables {
-        let owned = owners.iter().any(|owner| state::same_name(&owner.target, &plan.target));
-        let standing = state::table_like(connection, &plan.target)?;
-        if let Some(standing) = standing.filter(|_| !owned) {
+    for plan in tables.iter().filter(|plan| !owned.contains(&names(&plan.target))) {
+        if let Some(standing) = standing.get(&names(&plan.target)) {
             let subject = format!("table {}", plan.target);
             let message = format!("{standing} stands in the database and Rowtide did not make it");
             findings.push(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use rowtide_core::traits::Progress;
-use rowtide_core::{Checkpoint, Error, Result, TablePlan, TableState};
+use rowtide_core::{Checkpoint, Error, Result, TableName, TablePlan, TableState};
 
 use super::state::{self, Control};
 use crate::error::During;
@@ -90,6 +90,21 @@ impl Session {
     /// The table that `plan` writes to.
     pub(super) fn target(&self, plan: &TablePlan) -> TableRef {
         TableRef::new(&self.catalog, &plan.target)
+    }
+
+    /// Whether the epoch's transaction sees `table` as it stands now: it sees nothing that was
+    /// committed after it began.
+    pub(super) fn is_current(&self, table: &TableRef) -> Result<bool> {
+        let rows = |connection: &Connection| -> Result<Option<i64>> {
+            let name = TableName::new(Arc::clone(&table.schema), Arc::clone(&table.name));
+            if state::table_like(connection, &name)?.is_none() {
+                return Ok(None);
+            }
+            let rows = connection.query(&format!("SELECT count(*) FROM {table}"), &[]);
+            let rows = rows.during(|| format!("counting the rows of {table}"))?;
+            Ok(rows.first().and_then(|row| row[0].int()))
+        };
+        Ok(rows(&self.connection)? == rows(&file::connect(&self.database)?)?)
     }
 
     /// Begins the epoch's transaction unless it is open.
@@ -324,31 +339,30 @@ impl Session {
     /// from the log is where DuckDB has had most of its bugs. Impossible while loaders write;
     /// then the next commit tries again.
     fn checkpoint_file(&mut self) -> Result<()> {
-        if self.ddl {
-            match self.connection.execute("CHECKPOINT") {
-                Ok(_) => self.ddl = false,
-                Err(failure) if failure.is_busy() => {}
-                Err(failure) => {
-                    return Err(failure).during(|| "folding the log into the file".to_owned());
-                }
-            }
-        }
+        self.ddl = self.ddl && !file::checkpoint(&self.connection)?;
         Ok(())
     }
 
     /// Whether a COMMIT of unknown outcome took place.
     fn is_committed(&self, next: &Control) -> bool {
-        self.stored_control().is_some_and(|stored| stored == *next)
+        matches!(self.stored_control(), Ok(Some(stored)) if stored == *next)
     }
 
+    /// Whether the pipeline's row is a newer writer's, or gone.
     fn is_fenced(&self) -> bool {
-        self.stored_control()
-            .is_some_and(|stored| stored.fencing_epoch > self.control.fencing_epoch)
+        match self.stored_control() {
+            Ok(Some(stored)) => stored.fencing_epoch != self.control.fencing_epoch,
+            Ok(None) => true,
+            Err(_) => false,
+        }
     }
 
-    fn stored_control(&self) -> Option<Control> {
-        let connection = file::connect(&self.database).ok()?;
-        state::control(&connection, &self.pipeline).ok().flatten()
+    fn stored_control(&self) -> Result<Option<Control>> {
+        let connection = file::connect(&self.database)?;
+        if !state::exists(&connection)? {
+            return Ok(None);
+        }
+        state::control(&connection, &self.pipeline)
     }
 
     fn fenced(&self) -> Error {

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::During;
-use crate::ffi::{Cell, Connection, Value};
+use crate::ffi::{self, Cell, Connection, Value};
+use crate::file;
 use crate::quote::fold;
 
 /// The schema that holds Rowtide's own tables.
@@ -36,6 +37,9 @@ CREATE TABLE IF NOT EXISTS _rowtide.tables (
 static RAISING: Mutex<()> = Mutex::new(());
 
 /// What a pipeline's row in `_rowtide.pipelines` holds.
+///
+/// Whoever changes the row counts `commits` up: DuckDB sees a conflict between two transactions
+/// only if they update the same *column* of a row, and this is the one that all of them update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Control {
     pub(super) fencing_epoch: i64,
@@ -49,30 +53,41 @@ pub(super) fn raise_epoch(connection: &Connection, pipeline: &str) -> Result<Con
     let _guard = RAISING.lock().unwrap_or_else(PoisonError::into_inner);
     let attempt = || "becoming the writer of the DuckDB database".to_owned();
     let fresh = !exists(connection)?;
-    connection.execute("BEGIN").during(attempt)?;
-    if fresh {
-        connection.execute(CREATE).during(attempt)?;
-        connection
-            .query("INSERT INTO _rowtide.format VALUES (?)", &[FORMAT.into()])
-            .during(attempt)?;
+    if !fresh {
+        check_format(connection)?;
     }
-    check_format(connection)?;
+    file::when_free(|| {
+        let raised = raise(connection, pipeline, fresh);
+        if raised.is_err() {
+            connection.execute("ROLLBACK")?;
+        }
+        raised
+    })
+    .during(|| "becoming the writer of the DuckDB database".to_owned())?;
+    if fresh {
+        file::checkpoint(connection)?;
+    }
+    control(connection, pipeline)?.ok_or_else(|| Error::internal("the pipeline's row is missing"))
+}
+
+fn raise(connection: &Connection, pipeline: &str, fresh: bool) -> ffi::Result<()> {
+    connection.execute("BEGIN")?;
+    if fresh {
+        connection.execute(CREATE)?;
+        connection.query("INSERT INTO _rowtide.format VALUES (?)", &[FORMAT.into()])?;
+    }
     let raised = connection
         .prepare(
-            "UPDATE _rowtide.pipelines SET fencing_epoch = fencing_epoch + 1 WHERE pipeline = ?",
-        )
-        .and_then(|mut statement| statement.execute(&[pipeline.into()]))
-        .during(attempt)?;
+            "UPDATE _rowtide.pipelines SET fencing_epoch = fencing_epoch + 1, \
+             commits = commits + 1 WHERE pipeline = ?",
+        )?
+        .execute(&[pipeline.into()])?;
     if raised == 0 {
         let sql =
             "INSERT INTO _rowtide.pipelines (pipeline, fencing_epoch, commits) VALUES (?, 1, 0)";
-        connection.query(sql, &[pipeline.into()]).during(attempt)?;
+        connection.query(sql, &[pipeline.into()])?;
     }
-    connection.execute("COMMIT").during(attempt)?;
-    if fresh {
-        connection.execute("CHECKPOINT").during(attempt)?;
-    }
-    control(connection, pipeline)?.ok_or_else(|| Error::internal("the pipeline's row is missing"))
+    connection.execute("COMMIT").map(drop)
 }
 
 /// The pipeline's row; `None` if there is none.
@@ -161,24 +176,26 @@ pub(super) struct Owner {
     pub(super) target: TableName,
 }
 
-/// All targets that any pipeline made in this file.
-pub(super) fn owners(connection: &Connection) -> Result<Vec<Owner>> {
+/// The targets that any pipeline made in this file: all, or those that DuckDB takes for `like`.
+pub(super) fn owners(connection: &Connection, like: Option<&TableName>) -> Result<Vec<Owner>> {
     if !exists(connection)? {
         return Ok(Vec::new());
     }
     let sql = "SELECT pipeline, source_schema, source_table, target_schema, target_table \
-               FROM _rowtide.tables";
-    let rows = connection.query(sql, &[]).during(reading)?;
-    rows.iter()
-        .map(|row| {
-            let text = |at: usize| row[at].text().ok_or_else(|| broken("tables"));
-            Ok(Owner {
-                pipeline: text(0)?.to_owned(),
-                source: TableName::new(text(1)?, text(2)?),
-                target: TableName::new(text(3)?, text(4)?),
-            })
+               FROM _rowtide.tables \
+               WHERE $1 IS NULL OR (lower(target_schema) = lower($1) AND lower(target_table) = lower($2))";
+    let like_values = [like.map(|name| &*name.schema).into(), like.map(|name| &*name.name).into()];
+    let rows = connection.query(sql, &like_values).during(reading)?;
+    let owners = rows.iter().map(|row| {
+        let text = |at: usize| row[at].text().ok_or_else(|| broken("tables"));
+        Ok(Owner {
+            pipeline: text(0)?.to_owned(),
+            source: TableName::new(text(1)?, text(2)?),
+            target: TableName::new(text(3)?, text(4)?),
         })
-        .collect()
+    });
+    let is_like = |owner: &Owner| like.is_none_or(|like| same_name(&owner.target, like));
+    Ok(owners.collect::<Result<Vec<_>>>()?.into_iter().filter(is_like).collect())
 }
 
 /// The table that stands under `name`, as it is spelled, compared as DuckDB compares names.
@@ -189,7 +206,19 @@ pub(super) fn table_like(connection: &Connection, name: &TableName) -> Result<Op
     let rows = connection
         .query(sql, &[(&*name.schema).into(), (&*name.name).into()])
         .during(|| format!("looking for {name}"))?;
-    Ok(rows.first().and_then(|row| Some(TableName::new(row[0].text()?, row[1].text()?))))
+    Ok(names(&rows).find(|standing| same_name(standing, name)))
+}
+
+/// All tables and views of the file.
+pub(super) fn standing(connection: &Connection) -> Result<Vec<TableName>> {
+    let sql = "SELECT table_schema, table_name FROM information_schema.tables \
+               WHERE table_catalog = current_database()";
+    let rows = connection.query(sql, &[]).during(|| "listing the tables".to_owned())?;
+    Ok(names(&rows).collect())
+}
+
+fn names(rows: &[Vec<Cell>]) -> impl Iterator<Item = TableName> + '_ {
+    rows.iter().filter_map(|row| Some(TableName::new(row[0].text()?, row[1].text()?)))
 }
 
 /// Whether two names are one to DuckDB.

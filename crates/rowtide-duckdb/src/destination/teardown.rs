@@ -19,7 +19,8 @@ pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>
     let catalog = file::catalog(connection)?;
     connection.execute("BEGIN").during(attempt)?;
     let mut tables: Vec<TableRef> = Vec::new();
-    for owner in state::owners(connection)?.iter().filter(|owner| owner.pipeline == pipeline) {
+    for owner in state::owners(connection, None)?.iter().filter(|owner| owner.pipeline == pipeline)
+    {
         if let Some(standing) = state::table_like(connection, &owner.target)? {
             tables.push(TableRef::new(&catalog, &standing));
         }
@@ -40,6 +41,13 @@ pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>
         connection.execute(&format!("DROP TABLE IF EXISTS {table}")).during(attempt)?;
         removed.push(format!("table {}.{}", table.schema, table.name));
     }
+    // Counting up first makes a writer's open epoch conflict, as it does in `state::Control`.
+    connection
+        .query(
+            "UPDATE _rowtide.pipelines SET commits = commits + 1 WHERE pipeline = ?",
+            &[pipeline.into()],
+        )
+        .during(attempt)?;
     let mut rows = 0;
     for table in ["tables", "pipelines"] {
         let sql = format!("DELETE FROM _rowtide.{} WHERE pipeline = ?", Ident(table));
@@ -57,8 +65,6 @@ pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>
         removed.push("schema _rowtide".to_owned());
     }
     connection.execute("COMMIT").during(attempt)?;
-    match connection.execute("CHECKPOINT") {
-        Err(failure) if !failure.is_busy() => Err(failure).during(attempt),
-        _ => Ok(removed),
-    }
+    file::checkpoint(connection)?;
+    Ok(removed)
 }

@@ -39,7 +39,8 @@ async fn state_is_stored_and_peeked() {
     assert_eq!(state.fencing_epoch, 1);
     assert_eq!(state.last_error.as_ref().unwrap().1, "it's gone");
     assert!(state.updated_at.is_some());
-    assert_eq!(state.tables, [state_of(&plan, Phase::Streaming)]);
+    let stored = serde_json::to_value(&state.tables).unwrap();
+    assert_eq!(stored, serde_json::to_value([state_of(&plan, Phase::Streaming)]).unwrap());
     assert_eq!(place.destination.peek(PIPELINE).await.unwrap(), Some(state.clone()));
     assert_eq!(place.destination.peek("another").await.unwrap(), None);
     drop(writer);
@@ -115,6 +116,24 @@ async fn a_torn_down_pipeline_cannot_commit() {
     drop(writer);
     assert_eq!(place.destination.peek(PIPELINE).await.unwrap(), None);
     assert_eq!(place.rows("SELECT table_name FROM information_schema.tables").await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_open_epoch_of_a_torn_down_pipeline_cannot_commit() {
+    let (place, plan) = (place(), items());
+    let mut writer = place.begin(&plan).await;
+    let mut other = place.destination.open("other").await.unwrap();
+    let another = TablePlan { target: rowtide_core::TableName::new("public", "b"), ..plan.clone() };
+    other.promote(&another).await.unwrap();
+    other.commit(Progress::default()).await.unwrap();
+    // The epoch is open, yet has not touched what teardown removes.
+    writer.promote(&another).await.unwrap_err();
+    let mut writer = place.destination.open(PIPELINE).await.unwrap();
+    writer.remember(&state_of(&another, Phase::Pending)).await.unwrap();
+    place.destination.teardown(PIPELINE).await.unwrap();
+    let error = commit_at(&mut writer, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());
+    assert_eq!(place.destination.peek(PIPELINE).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -160,3 +160,101 @@ async fn teardown_removes_what_the_pipeline_made() {
     assert_eq!(removed.last().unwrap(), "schema _rowtide");
     assert!(place.rows("SELECT table_name FROM information_schema.tables").await.is_empty());
 }
+
+/// DuckDB's transactions do not see what is committed after they began. A promotion that would
+/// therefore miss rows must fail, and must not make an empty table of them.
+#[tokio::test]
+async fn a_copy_finished_after_the_epoch_began_is_not_half_promoted() {
+    for opened_before in [false, true] {
+        let (place, plan) = (place(), items());
+        let mut writer = place.destination.open(PIPELINE).await.unwrap();
+        let loaders = place.destination.load(PIPELINE, &plan, 1).await.unwrap();
+        if !opened_before {
+            drop(loaders);
+            writer.remember(&state_of(&plan, Phase::Copying)).await.unwrap();
+            load(&place, &plan, 1, 0..5).await;
+        } else {
+            writer.remember(&state_of(&plan, Phase::Copying)).await.unwrap();
+            let mut loader = loaders.into_iter().next().unwrap();
+            loader.write(item_rows(&plan, &[(1, None, None)])).await.unwrap();
+            loader.finish().await.unwrap();
+        }
+        let error = writer.promote(&plan).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        let mut writer = place.destination.open(PIPELINE).await.unwrap();
+        writer.promote(&plan).await.unwrap();
+        writer.commit(Progress::default()).await.unwrap();
+        assert!(!place.rows(ALL).await.is_empty());
+    }
+}
+
+/// Loaders hold transactions open for long; the writer's epochs, with new tables too, go on.
+#[tokio::test]
+async fn epochs_commit_while_tables_are_loaded() {
+    let (place, plan) = (place(), items());
+    let mut writer = place.destination.open(PIPELINE).await.unwrap();
+    let mut loader = place.destination.load(PIPELINE, &plan, 1).await.unwrap().remove(0);
+    let text = "long ".repeat(40);
+    let mut written = 0;
+    for table in 0..4_u64 {
+        let rows: Vec<Item<'_>> =
+            (written..written + 50_000).map(|id| (id, Some(&*text), None)).collect();
+        loader.write(item_rows(&plan, &rows)).await.unwrap();
+        written += 50_000;
+        let other = TablePlan {
+            target: TableName::new(format!("schema{table}"), "items"),
+            ..crate::support::plan(schema(
+                (table, "others"),
+                1,
+                crate::support::item_fields(),
+                vec![0],
+            ))
+        };
+        writer.promote(&other).await.unwrap();
+        let rows = TableWrite::Append(item_rows(&other, &[(1, None, None)]));
+        writer.write(&other, rows).await.unwrap();
+        commit_at(&mut writer, table + 1).await.unwrap();
+    }
+    loader.finish().await.unwrap();
+    writer.promote(&plan).await.unwrap();
+    commit_at(&mut writer, 9).await.unwrap();
+    assert_eq!(place.rows("SELECT count(DISTINCT id) FROM public.items").await, ["200000"]);
+}
+
+/// Many tables are prepared at once, in a schema that is not there yet.
+#[tokio::test]
+async fn tables_are_prepared_side_by_side() {
+    let place = place();
+    let _writer = place.destination.open(PIPELINE).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|id| {
+            let destination = place.destination.clone();
+            let name = format!("t{id}");
+            let plan = plan(schema((id, &name), 1, crate::support::item_fields(), vec![0]));
+            tokio::spawn(async move { destination.load(PIPELINE, &plan, 2).await.map(drop) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(
+        place
+            .rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+            .await
+            .len(),
+        8
+    );
+}
+
+#[tokio::test]
+async fn a_column_called_rowid_is_refused_without_a_key() {
+    use arrow_schema::{DataType, Field};
+    let place = place();
+    let fields = vec![Field::new("RowID", DataType::Int64, true)];
+    let bag = plan(schema((1, "bag"), 1, fields.clone(), vec![]));
+    let findings = place.destination.preflight(&[bag]).await.unwrap();
+    assert_eq!(findings[0].severity, Severity::Error);
+    let keyed = plan(schema((1, "keyed"), 1, fields, vec![0]));
+    let findings = place.destination.preflight(&[keyed]).await.unwrap();
+    assert_eq!(findings[0].severity, Severity::Ok);
+}

@@ -69,9 +69,8 @@ pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<C
 }
 
 fn table(row: &Row) -> Result<CatalogTable> {
-    let letter = |index| -> Result<u8> {
-        Ok(get::<&str>(row, index)?.bytes().next().unwrap_or_default())
-    };
+    let letter =
+        |index| -> Result<u8> { Ok(get::<&str>(row, index)?.bytes().next().unwrap_or_default()) };
     let mut primary_key: Vec<i32> = get(row, 9)?;
     let key_columns: i32 = get(row, 11)?;
     primary_key.truncate(usize::try_from(key_columns).unwrap_or(0));

@@ -113,8 +113,9 @@ impl TryFrom<NumberOrText> for Interval {
     fn try_from(value: NumberOrText) -> Result<Self, String> {
         match value {
             NumberOrText::Number(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            NumberOrText::Text(text) => Self::parse("the interval", &text)
-                .map_err(|error| error.message().to_owned()),
+            NumberOrText::Text(text) => {
+                Self::parse("the interval", &text).map_err(|error| error.message().to_owned())
+            }
         }
     }
 }
@@ -151,7 +152,8 @@ impl Interval {
 /// Reads `postgres://…`.
 pub(super) fn parse_url(text: &str) -> Result<PostgresOptions> {
     let hint = "write postgres://user:password@host:5432/database?sslmode=verify-full";
-    let bad = |why: String| Error::config(format!("the source URL is malformed: {why}")).with_hint(hint);
+    let bad =
+        |why: String| Error::config(format!("the source URL is malformed: {why}")).with_hint(hint);
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err(bad("it does not begin with postgres://".to_owned()));

@@ -10,16 +10,35 @@ use super::{Cursor, Malformed};
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
-    Begin { commit_lsn: u64, committed_at: i64, xid: u32 },
-    Commit { commit_lsn: u64, end_lsn: u64, committed_at: i64 },
+    Begin {
+        commit_lsn: u64,
+        committed_at: i64,
+        xid: u32,
+    },
+    Commit {
+        commit_lsn: u64,
+        end_lsn: u64,
+        committed_at: i64,
+    },
     Relation(Relation),
     /// `tuples` starts with the marker of the first tuple.
-    Insert { relation: u32, tuples: &'a [u8] },
+    Insert {
+        relation: u32,
+        tuples: &'a [u8],
+    },
     /// `tuples` starts with the marker of the first tuple.
-    Update { relation: u32, tuples: &'a [u8] },
+    Update {
+        relation: u32,
+        tuples: &'a [u8],
+    },
     /// `tuples` starts with the marker of the first tuple.
-    Delete { relation: u32, tuples: &'a [u8] },
-    Truncate { relations: Vec<u32> },
+    Delete {
+        relation: u32,
+        tuples: &'a [u8],
+    },
+    Truncate {
+        relations: Vec<u32>,
+    },
     /// Origins, types, logical messages: nothing that changes a row.
     Other,
 }

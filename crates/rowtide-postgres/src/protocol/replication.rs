@@ -12,6 +12,8 @@ pub(crate) enum Frame<'a> {
     Data {
         /// Where in the log it belongs; 0 where it belongs nowhere.
         start: u64,
+        /// The end of the server's log.
+        wal_end: u64,
         /// The message.
         body: &'a [u8],
     },
@@ -32,8 +34,9 @@ impl<'a> Frame<'a> {
         match cursor.u8()? {
             b'w' => {
                 let start = cursor.u64()?;
-                cursor.take(16)?;
-                Ok(Self::Data { start, body: cursor.rest() })
+                let wal_end = cursor.u64()?;
+                cursor.take(8)?;
+                Ok(Self::Data { start, wal_end, body: cursor.rest() })
             }
             b'k' => {
                 let wal_end = cursor.u64()?;
@@ -84,7 +87,7 @@ mod tests {
         data.extend(7_u64.to_be_bytes());
         data.extend([0; 16]);
         data.extend(b"Bxyz");
-        assert_eq!(Frame::parse(&data), Ok(Frame::Data { start: 7, body: b"Bxyz" }));
+        assert_eq!(Frame::parse(&data), Ok(Frame::Data { start: 7, wal_end: 0, body: b"Bxyz" }));
         let mut alive = vec![b'k'];
         alive.extend(9_u64.to_be_bytes());
         alive.extend([0; 8]);

@@ -48,7 +48,11 @@ impl<'a> Authentication<'a> {
                 frontend::sasl_response(scram.message(), reply).map_err(failed)?;
             }
             12 => {
-                self.scram.as_mut().ok_or_else(unexpected)?.finish(cursor.rest()).map_err(failed)?;
+                self.scram
+                    .as_mut()
+                    .ok_or_else(unexpected)?
+                    .finish(cursor.rest())
+                    .map_err(failed)?;
                 self.proven = true;
             }
             method => {

@@ -75,8 +75,9 @@ impl ReplicationConnection {
             ("client_encoding", "UTF8"),
             ("options", PINNED),
         ];
-        frontend::startup_message(parameters, &mut out)
-            .map_err(|error| Error::config(format!("{doing}: a name is invalid")).with_source(error))?;
+        frontend::startup_message(parameters, &mut out).map_err(|error| {
+            Error::config(format!("{doing}: a name is invalid")).with_source(error)
+        })?;
         self.send(&out, doing).await?;
         let mut authentication =
             Authentication::new(options, security.end_point, security.encrypted);
@@ -122,8 +123,7 @@ impl ReplicationConnection {
 
     async fn query(&mut self, doing: &str, sql: &str) -> Result<()> {
         let mut out = BytesMut::new();
-        frontend::query(sql, &mut out)
-            .map_err(|error| Error::config(doing).with_source(error))?;
+        frontend::query(sql, &mut out).map_err(|error| Error::config(doing).with_source(error))?;
         self.send(&out, doing).await
     }
 

@@ -25,6 +25,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Progress {
     received: AtomicU64,
+    head: AtomicU64,
     /// Milliseconds after `since` at which bytes last arrived.
     heard: AtomicI64,
     since: Instant,
@@ -36,6 +37,7 @@ impl Progress {
     pub(crate) fn new(received: u64) -> Self {
         Self {
             received: AtomicU64::new(received),
+            head: AtomicU64::new(received),
             heard: AtomicI64::new(0),
             since: Instant::now(),
             reply: Notify::new(),
@@ -46,13 +48,21 @@ impl Progress {
     /// The log has arrived up to here.
     #[inline]
     pub(crate) fn received_to(&self, position: u64) {
-        if position > self.received.load(Ordering::Relaxed) {
-            self.received.store(position, Ordering::Relaxed);
-        }
+        self.received.fetch_max(position, Ordering::Relaxed);
     }
 
-    pub(crate) fn received(&self) -> u64 {
+    fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// The server's log ends here.
+    #[inline]
+    pub(crate) fn head_at(&self, position: u64) {
+        self.head.fetch_max(position, Ordering::Relaxed);
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Ordering::Relaxed)
     }
 
     /// Bytes arrived now.

@@ -15,7 +15,7 @@ use crate::error::from_server;
 use crate::protocol::Cursor;
 
 /// Reads an `ErrorResponse`.
-fn server_error(doing: &str, body: &[u8]) -> Error {
+pub(crate) fn server_error(doing: &str, body: &[u8]) -> Error {
     let mut cursor = Cursor::new(body);
     let (mut state, mut message, mut hint) = (String::new(), String::new(), None);
     while let Ok(field @ 1..) = cursor.u8() {

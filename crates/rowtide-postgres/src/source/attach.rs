@@ -22,8 +22,7 @@ pub(super) async fn attach(
     source: &PostgresSource,
     request: AttachRequest<'_>,
 ) -> Result<Attached> {
-    let wanted =
-        Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
+    let wanted = Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
     let sql = source.sql().await?;
     let mut replication =
         ReplicationConnection::connect(&source.options, &source.names.application).await?;
@@ -65,10 +64,10 @@ impl Attachment<'_> {
             let current = found.iter().find(|found| u64::from(found.oid) == table.id);
             match current {
                 Some(current) if current.name != table.name => {
-                    return Err(Error::new(
-                        rowtide_core::ErrorKind::SchemaDrift,
-                        format!("the table {} is now called {}", table.name, current.name),
-                    )
+                    return Err(Error::schema_drift(format!(
+                        "the table {} is now called {}",
+                        table.name, current.name
+                    ))
                     .with_hint("rename it back, or copy it again under its new name"));
                 }
                 Some(current) if current.kind == b'p' => {
@@ -81,7 +80,9 @@ impl Attachment<'_> {
                         "the table {} (oid {}) no longer exists",
                         table.name, table.id
                     ))
-                    .with_hint("take it out of the pipeline, or copy it again if it was made anew"));
+                    .with_hint(
+                        "take it out of the pipeline, or copy it again if it was made anew",
+                    ));
                 }
             }
         }
@@ -177,7 +178,11 @@ impl Attachment<'_> {
         let added: BTreeSet<TableName> = added.into_iter().chain(unknown.cloned()).collect();
         let start = known.created_at.map(|offset| offset.0);
         let identity = self.identity(wanted, start).await?;
-        Ok(Attached { identity, checkpoint: checkpoint.clone(), added: added.into_iter().collect() })
+        Ok(Attached {
+            identity,
+            checkpoint: checkpoint.clone(),
+            added: added.into_iter().collect(),
+        })
     }
 
     /// It must be the same server, with the same history, and not an older copy of it.
@@ -195,7 +200,9 @@ impl Attachment<'_> {
             return Err(Error::position_lost(format!(
                 "this is another database than `{name}`, which the destination was copied from"
             ))
-            .with_hint(format!("connect to the right database; if this one replaces it, {again}")));
+            .with_hint(format!(
+                "connect to the right database; if this one replaces it, {again}"
+            )));
         }
         if let Some(timeline) = known.timeline
             && timeline != self.server.timeline

@@ -78,11 +78,7 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn intent(names: &Names) -> Self {
-        Self {
-            slot: names.slot.clone(),
-            publication: names.publication.clone(),
-            ..Self::default()
-        }
+        Self { slot: names.slot.clone(), publication: names.publication.clone(), ..Self::default() }
     }
 
     pub(super) fn read(stored: &SourceIdentity) -> Result<Self> {

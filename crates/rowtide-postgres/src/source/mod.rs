@@ -14,6 +14,7 @@ mod table_buffer;
 mod tap;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rowtide_core::traits::{
@@ -43,6 +44,8 @@ fn partition() -> Partition {
 pub struct PostgresSource {
     options: Arc<PostgresOptions>,
     names: Arc<Names>,
+    /// A column was met that only the text form of the log can carry.
+    text_only: Arc<AtomicBool>,
 }
 
 impl PostgresSource {
@@ -51,7 +54,16 @@ impl PostgresSource {
     #[must_use]
     pub fn new(options: PostgresOptions, pipeline: &str) -> Self {
         let names = Names::new(&options, pipeline);
-        Self { options: Arc::new(options), names: Arc::new(names) }
+        let text_only = Arc::new(AtomicBool::new(false));
+        Self { options: Arc::new(options), names: Arc::new(names), text_only }
+    }
+
+    fn text_only(&self) -> bool {
+        self.text_only.load(Ordering::Relaxed)
+    }
+
+    fn set_text_only(&self) {
+        self.text_only.store(true, Ordering::Relaxed);
     }
 
     /// A plain SQL connection with the source's credentials, for administration.

@@ -89,9 +89,7 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// Sorts the tables; refuses those that cannot be followed as asked.
-    pub(super) fn of(
-        tables: impl IntoIterator<Item = (&'a TableSchema, Mode)>,
-    ) -> Result<Self> {
+    pub(super) fn of(tables: impl IntoIterator<Item = (&'a TableSchema, Mode)>) -> Result<Self> {
         let mut wanted = Self::default();
         for (table, mode) in tables {
             match (table.identity, mode) {

@@ -85,20 +85,22 @@ pub(super) async fn create(source: &PostgresSource, sql: &Sql) -> Result<u64> {
     let created = match first {
         Ok(created) => created,
         Err(_) => {
-            tracing::info!(blockers = %blockers(source).await, "slot waits for transactions to end");
+            let blockers = blockers(source).await;
+            tracing::info!(%blockers, "slot waits for transactions to end");
             match tokio::time::timeout(limit.saturating_sub(PATIENCE), creating).await {
                 Ok(created) => created,
                 Err(_) => return Err(give_up(source, sql, &doing).await),
             }
         }
     };
-    let row = created.map_err(|error| match is_state(&error, &SqlState::INSUFFICIENT_PRIVILEGE) {
-        true => from_driver(&doing, error).with_hint(format!(
-            "ALTER ROLE {} REPLICATION;",
-            crate::quote::identifier(source.options.user())
-        )),
-        false => from_driver(&doing, error),
-    })?;
+    let row =
+        created.map_err(|error| match is_state(&error, &SqlState::INSUFFICIENT_PRIVILEGE) {
+            true => from_driver(&doing, error).with_hint(format!(
+                "ALTER ROLE {} REPLICATION;",
+                crate::quote::identifier(source.options.user())
+            )),
+            false => from_driver(&doing, error),
+        })?;
     parse_lsn(get(&row, 0)?)
 }
 

@@ -153,10 +153,9 @@ impl ColumnBuilder {
             Storage::Float32(b) => b.append_value(canonical32(number(text)?)),
             Storage::Float64(b) => b.append_value(canonical64(number(text)?)),
             Storage::Decimal(b, decimal) => b.append_value(decimal.from_text(text)?),
-            Storage::NumericText(b)
-            | Storage::Text(b)
-            | Storage::Jsonb(b)
-            | Storage::Opaque(b) => b.append_value(utf8(text)?),
+            Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
+                b.append_value(utf8(text)?)
+            }
             Storage::Bytes(b) => {
                 let digits = text.strip_prefix(b"\\x");
                 self.scratch.clear();
@@ -185,10 +184,9 @@ impl ColumnBuilder {
             Storage::Float32(b) => b.append_null(),
             Storage::Float64(b) => b.append_null(),
             Storage::Decimal(b, _) => b.append_null(),
-            Storage::NumericText(b)
-            | Storage::Text(b)
-            | Storage::Jsonb(b)
-            | Storage::Opaque(b) => b.append_null(),
+            Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
+                b.append_null()
+            }
             Storage::Bytes(b) => b.append_null(),
             Storage::Date(b) => b.append_null(),
             Storage::Time(b) => b.append_null(),
@@ -209,10 +207,9 @@ impl ColumnBuilder {
             Storage::Float32(b) => b.len(),
             Storage::Float64(b) => b.len(),
             Storage::Decimal(b, _) => b.len(),
-            Storage::NumericText(b)
-            | Storage::Text(b)
-            | Storage::Jsonb(b)
-            | Storage::Opaque(b) => b.len(),
+            Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
+                b.len()
+            }
             Storage::Bytes(b) => b.len(),
             Storage::Date(b) => b.len(),
             Storage::Time(b) => b.len(),
@@ -231,10 +228,9 @@ impl ColumnBuilder {
             Storage::Float32(b) => Arc::new(b.finish()),
             Storage::Float64(b) => Arc::new(b.finish()),
             Storage::Decimal(b, _) => Arc::new(b.finish()),
-            Storage::NumericText(b)
-            | Storage::Text(b)
-            | Storage::Jsonb(b)
-            | Storage::Opaque(b) => Arc::new(b.finish()),
+            Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
+                Arc::new(b.finish())
+            }
             Storage::Bytes(b) => Arc::new(b.finish()),
             Storage::Date(b) => Arc::new(b.finish()),
             Storage::Time(b) => Arc::new(b.finish()),

@@ -75,8 +75,9 @@ fn uuid(text: &[u8]) -> Decoded<[u8; 16]> {
     let mut bytes = [0_u8; 16];
     let mut digits = text.iter().filter(|byte| **byte != b'-');
     for byte in &mut bytes {
-        let mut digit =
-            || digits.next().ok_or(ValueError::Malformed("it is too short")).and_then(|d| nibble(*d));
+        let mut digit = || {
+            digits.next().ok_or(ValueError::Malformed("it is too short")).and_then(|d| nibble(*d))
+        };
         *byte = digit()? << 4 | digit()?;
     }
     match digits.next() {

@@ -46,7 +46,10 @@ impl Decimal {
         for group in header.groups {
             let digits = i128::from(group_value(*group)?);
             if power >= 0 {
-                value = value.checked_mul(10_000).and_then(|v| v.checked_add(digits)).ok_or(TOO_LARGE)?;
+                value = value
+                    .checked_mul(10_000)
+                    .and_then(|v| v.checked_add(digits))
+                    .ok_or(TOO_LARGE)?;
                 left = power;
             } else {
                 value = add_partial(value, digits, power, &mut left)?;
@@ -240,8 +243,7 @@ mod tests {
         while padded.len() % 4 != 0 {
             padded.push('0');
         }
-        let mut groups: Vec<u16> =
-            padded.as_bytes().chunks(4).map(|g| number(g)).collect();
+        let mut groups: Vec<u16> = padded.as_bytes().chunks(4).map(|g| number(g)).collect();
         let mut weight = i16::try_from(whole_groups).unwrap() - 1;
         while groups.first() == Some(&0) {
             groups.remove(0);
@@ -328,7 +330,8 @@ mod tests {
 
     #[test]
     fn very_large_and_very_small_numbers_print_exactly() {
-        for text in ["0", "0.00", "0.000000001", "10000", "100000000.0", "-1", "12345678901234567890"]
+        for text in
+            ["0", "0.00", "0.000000001", "10000", "100000000.0", "-1", "12345678901234567890"]
         {
             assert_eq!(printed(text), text);
         }

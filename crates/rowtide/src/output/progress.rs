@@ -1,6 +1,6 @@
 //! How a pipeline's progress is shown: bars and a live line on a terminal, log messages elsewhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -57,6 +57,7 @@ struct View {
     stopped: HashSet<TableName>,
     live: Option<ProgressBar>,
     rate: Rate,
+    lag: Lag,
     reported: Instant,
     activity: Activity,
 }
@@ -70,6 +71,7 @@ impl View {
             stopped: HashSet::new(),
             live: None,
             rate: Rate::default(),
+            lag: Lag::default(),
             reported: Instant::now(),
             activity: Activity::default(),
         }
@@ -77,6 +79,7 @@ impl View {
 
     fn show(&mut self, snapshot: &Snapshot) {
         self.rate.observe(snapshot.stream.changes);
+        self.lag.observe(&snapshot.stream);
         self.tell_activity(&snapshot.activity);
         for table in &snapshot.tables {
             self.table(table);
@@ -94,7 +97,8 @@ impl View {
             return;
         }
         self.activity = activity.clone();
-        if let (Activity::Retrying { error, attempt }, true) = (activity, self.output.draws_bars()) {
+        if let (Activity::Retrying { error, attempt }, true) = (activity, self.output.draws_bars())
+        {
             self.output.stderr_line(&format!("  ↻ {error}; attempt {attempt}"));
         }
     }
@@ -194,7 +198,11 @@ impl View {
             }
             live
         });
-        live.set_message(live_text(snapshot, self.rate.per_second()));
+        live.set_message(live_text(
+            snapshot,
+            self.rate.per_second(),
+            self.lag.seconds(&snapshot.stream),
+        ));
         live.tick();
     }
 
@@ -208,7 +216,7 @@ impl View {
             rows_copied = copied,
             position = %Offset(stream.position),
             lag_bytes = stream.lag_bytes(),
-            lag_seconds = lag_seconds(stream),
+            lag_seconds = self.lag.seconds(stream),
             changes = stream.changes,
             changes_per_second = self.rate.per_second(),
             epochs = stream.epochs,
@@ -227,9 +235,11 @@ impl View {
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("  {prefix:24!} {bar:24.cyan/black.bright} {percent:>3}%  {wide_msg}")
-        .map(|style| style.progress_chars("━╸─"))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(
+        "  {prefix:24!} {bar:24.cyan/black.bright} {percent:>3}%  {wide_msg}",
+    )
+    .map(|style| style.progress_chars("━╸─"))
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn activity_word(activity: &Activity) -> &'static str {
@@ -242,7 +252,7 @@ fn activity_word(activity: &Activity) -> &'static str {
     }
 }
 
-fn live_text(snapshot: &Snapshot, rate: f64) -> String {
+fn live_text(snapshot: &Snapshot, rate: f64, lag: f64) -> String {
     let stream = &snapshot.stream;
     let mut text = activity_word(&snapshot.activity).to_owned();
     if stream.position > 0 {
@@ -250,7 +260,7 @@ fn live_text(snapshot: &Snapshot, rate: f64) -> String {
             "  {}  lag {}, {}  {rate:.0} changes/s  epoch {}",
             Offset(stream.position),
             bytes(stream.lag_bytes()),
-            seconds(lag_seconds(stream)),
+            seconds(lag),
             count(stream.last_epoch_changes),
         ));
     }
@@ -260,22 +270,52 @@ fn live_text(snapshot: &Snapshot, rate: f64) -> String {
     text
 }
 
-/// Seconds that the destination is behind: none when it holds the whole log, else since the
-/// newest transaction it holds was committed.
-fn lag_seconds(stream: &StreamProgress) -> f64 {
-    if stream.lag_bytes() == 0 {
-        return stream.apply_delay_seconds.unwrap_or(0.0);
+/// How long the destination has been behind.
+///
+/// While transactions are being applied, that is the age of the newest one. Otherwise bytes of log
+/// that hold nothing of interest would look like an ever older delay; then it is the time since
+/// the end of the log was first seen beyond the durable position.
+#[derive(Default)]
+struct Lag {
+    heads: VecDeque<(Instant, u64)>,
+    transactions: u64,
+    applied: Option<Instant>,
+}
+
+impl Lag {
+    fn observe(&mut self, stream: &StreamProgress) {
+        let now = Instant::now();
+        if stream.transactions != self.transactions {
+            self.transactions = stream.transactions;
+            self.applied = Some(now);
+        }
+        // Only the first sight of each head matters, and only while it is ahead.
+        if self.heads.back().is_none_or(|(_, head)| *head < stream.head) {
+            self.heads.push_back((now, stream.head));
+        }
+        while self.heads.front().is_some_and(|(_, head)| *head <= stream.position) {
+            self.heads.pop_front();
+        }
     }
-    let now = jiff::Timestamp::now().as_microsecond();
-    #[expect(clippy::cast_precision_loss, reason = "an age to be looked at")]
-    let age = stream.committed_at.map(|at| now.saturating_sub(at).max(0) as f64 / 1e6);
-    age.or(stream.apply_delay_seconds).unwrap_or(0.0)
+
+    fn seconds(&self, stream: &StreamProgress) -> f64 {
+        if stream.lag_bytes() == 0 {
+            return 0.0;
+        }
+        let applying = self.applied.is_some_and(|at| at.elapsed() < WINDOW);
+        if let (true, Some(committed_at)) = (applying, stream.committed_at) {
+            let age = jiff::Timestamp::now().as_microsecond().saturating_sub(committed_at);
+            #[expect(clippy::cast_precision_loss, reason = "an age to be looked at")]
+            return age.max(0) as f64 / 1e6;
+        }
+        self.heads.front().map_or(0.0, |(at, _)| at.elapsed().as_secs_f64())
+    }
 }
 
 /// Changes per second over a short window.
 #[derive(Default)]
 struct Rate {
-    samples: std::collections::VecDeque<(Instant, u64)>,
+    samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
@@ -319,6 +359,8 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
             retries = stream.retries,
             tables_stopped = summary.stopped.len(),
             interrupted = summary.interrupted,
+            latency_ms_p50 = stream.latency.quantile_ms(0.5),
+            latency_ms_p99 = stream.latency.quantile_ms(0.99),
             checkpoint,
             seconds = took.as_secs_f64(),
             "run ended"
@@ -341,6 +383,12 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
     if !checkpoint.is_empty() {
         output.note(&format!("  durable up to {checkpoint}"));
     }
+    if let (Some(half), Some(most)) =
+        (stream.latency.quantile_ms(0.5), stream.latency.quantile_ms(0.99))
+    {
+        let (half, most) = (seconds(half / 1000.0), seconds(most / 1000.0));
+        output.note(&format!("  from commit to durable: half within {half}, 99 % within {most}"));
+    }
     for (table, reason) in &summary.stopped {
         output.stderr_line(&format!("  {table} is stopped: {reason}"));
     }
@@ -358,15 +406,11 @@ mod tests {
                 position: 0x1_0000_0010,
                 head: 0x1_0000_0410,
                 last_epoch_changes: 1234,
-                apply_delay_seconds: Some(0.05),
                 ..StreamProgress::default()
             },
             ..Snapshot::default()
         };
-        let text = live_text(&snapshot, 99.6);
-        assert_eq!(
-            text,
-            "streaming  1/10  lag 1.00 KiB, 0.05 s  100 changes/s  epoch 1,234"
-        );
+        let text = live_text(&snapshot, 99.6, 0.05);
+        assert_eq!(text, "streaming  1/10  lag 1.00 KiB, 0.05 s  100 changes/s  epoch 1,234");
     }
 }

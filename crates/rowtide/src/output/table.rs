@@ -31,7 +31,8 @@ impl Table {
                 longest.max(self.columns[at].0.chars().count())
             })
             .collect();
-        let headings: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let headings: Vec<String> =
+            self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
         let mut out = String::new();
         for row in [&headings, &rule].into_iter().chain(&self.rows) {

@@ -23,7 +23,12 @@ const OPTIONS: &[O] = &[
         "\"1GiB\"",
         "Memory that DuckDB may use before it goes to disk. Rowtide's own buffers come on top.",
     ),
-    O::optional("threads", Kind::Integer(1, 1024), "2", "Threads that DuckDB may use; by default all cores."),
+    O::optional(
+        "threads",
+        Kind::Integer(1, 1024),
+        "2",
+        "Threads that DuckDB may use; by default all cores.",
+    ),
     O::optional(
         "temp_directory",
         Kind::Path,

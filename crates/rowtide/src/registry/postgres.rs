@@ -19,11 +19,26 @@ pub(super) const SPEC: ConnectorSpec = ConnectorSpec {
 };
 
 const OPTIONS: &[O] = &[
-    O::optional("host", Kind::Text, "\"db.example.com\"", "The host, or the directory of a Unix socket."),
+    O::optional(
+        "host",
+        Kind::Text,
+        "\"db.example.com\"",
+        "The host, or the directory of a Unix socket.",
+    ),
     O::optional("port", Kind::Integer(1, 65_535), "5432", "The port; by default 5432."),
-    O::optional("user", Kind::Text, "\"rowtide\"", "The role. It needs LOGIN, REPLICATION, and SELECT on the tables."),
+    O::optional(
+        "user",
+        Kind::Text,
+        "\"rowtide\"",
+        "The role. It needs LOGIN, REPLICATION, and SELECT on the tables.",
+    ),
     O::optional("password", Kind::Text, "\"${env:PGPASSWORD}\"", "The role's password.").secret(),
-    O::optional("database", Kind::Text, "\"shop\"", "The database; by default named like the user."),
+    O::optional(
+        "database",
+        Kind::Text,
+        "\"shop\"",
+        "The database; by default named like the user.",
+    ),
     O::optional(
         "sslmode",
         Kind::Choice(&["disable", "require", "verify-full"]),
@@ -31,8 +46,18 @@ const OPTIONS: &[O] = &[
         "How the connection is protected. By default `verify-full`, and `disable` towards this \
          machine itself.",
     ),
-    O::optional("sslrootcert", Kind::Path, "\"ca.pem\"", "A PEM file of certificates to trust instead of the system's."),
-    O::optional("slot", Kind::Text, "\"rowtide_shop\"", "The replication slot; by default `rowtide_` and the pipeline's name."),
+    O::optional(
+        "sslrootcert",
+        Kind::Path,
+        "\"ca.pem\"",
+        "A PEM file of certificates to trust instead of the system's.",
+    ),
+    O::optional(
+        "slot",
+        Kind::Text,
+        "\"rowtide_shop\"",
+        "The replication slot; by default `rowtide_` and the pipeline's name.",
+    ),
     O::optional(
         "publication",
         Kind::Text,
@@ -40,7 +65,12 @@ const OPTIONS: &[O] = &[
         "The publication; by default `rowtide_` and the pipeline's name. One that exists already \
          is used as it is and never changed.",
     ),
-    O::optional("application_name", Kind::Text, "\"rowtide:shop\"", "What `pg_stat_activity` shows."),
+    O::optional(
+        "application_name",
+        Kind::Text,
+        "\"rowtide:shop\"",
+        "What `pg_stat_activity` shows.",
+    ),
     O::new(
         "numeric_without_scale",
         Kind::Text,
@@ -75,15 +105,19 @@ const OPTIONS: &[O] = &[
 ///
 /// # Errors
 /// `Config` if they are malformed.
-pub(crate) fn options(end: &Endpoint) -> Result<PostgresOptions> {
+fn options(end: &Endpoint) -> Result<PostgresOptions> {
     if end.kind != SPEC.kind {
         return Err(Error::config(format!("this needs a PostgreSQL source, not {}", end.kind)));
     }
     super::deserialize::<PostgresOptions>(&end.options)?.filled(&environment)
 }
 
-pub(super) fn build(end: &Endpoint, pipeline: &str) -> Result<PostgresSource> {
-    PostgresSource::new(options(end)?, pipeline)
+/// The source itself, for commands that speak PostgreSQL.
+///
+/// # Errors
+/// `Config` if the options are malformed.
+pub(crate) fn build(end: &Endpoint, pipeline: &str) -> Result<PostgresSource> {
+    Ok(PostgresSource::new(options(end)?, pipeline))
 }
 
 fn check(section: &toml::Table) -> Result<Option<String>> {

@@ -1,0 +1,385 @@
+//! From messages to segments: transactions, ordinals, tables. No I/O.
+//!
+//! Ordinals count messages of every published table, followed or not, and by the message alone:
+//! an update takes two if its message has an old row. So a change has the same ordinal in every
+//! run, whatever the pipeline follows at the time.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rowtide_core::traits::{Segment, StreamItem};
+use rowtide_core::{
+    Checkpoint, Commit, Error, Identity, Offset, Op, Result, SchemaChange, TableSchema, Watermark,
+};
+
+use super::partition;
+use super::table_buffer::{Image, TableBuffer, Tuple};
+use crate::options::Unrepresentable;
+use crate::protocol::Malformed;
+use crate::protocol::pgoutput::{Message, Relation, TupleCells, read_tuple};
+
+/// What the caller has to do after a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Nothing.
+    Continue,
+    /// A transaction ended: a segment may end here.
+    Committed,
+    /// Look the table up in the catalog, then call [`Decoder::relation`].
+    Relation(Relation),
+}
+
+/// A table that is followed.
+#[derive(Debug)]
+struct Followed {
+    schema: Arc<TableSchema>,
+    /// Present once the log has said how its rows are laid out.
+    buffer: Option<TableBuffer>,
+    /// Cannot be followed any more; its changes are dropped.
+    stopped: bool,
+}
+
+/// The state of a stream.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    tables: HashMap<u32, Followed>,
+    policy: Unrepresentable,
+    /// Transactions whose commit record starts below are durable already.
+    start: u64,
+    open: Option<Commit>,
+    skipping: bool,
+    ordinal: u32,
+    items: Vec<StreamItem>,
+    bytes: usize,
+    /// Up to where everything has been decoded.
+    end: u64,
+    /// The last watermark that was handed over.
+    handed: u64,
+    committed_at: Option<i64>,
+    transactions: u64,
+    new: TupleCells,
+    old: TupleCells,
+}
+
+impl Decoder {
+    pub(super) fn new(
+        tables: impl IntoIterator<Item = Arc<TableSchema>>,
+        start: u64,
+        policy: Unrepresentable,
+    ) -> Self {
+        let follow = |schema: Arc<TableSchema>| {
+            let id = u32::try_from(schema.id).ok()?;
+            Some((id, Followed { schema, buffer: None, stopped: false }))
+        };
+        Self {
+            tables: tables.into_iter().filter_map(follow).collect(),
+            policy,
+            start,
+            open: None,
+            skipping: false,
+            ordinal: 0,
+            items: Vec::new(),
+            bytes: 0,
+            end: start,
+            handed: start,
+            committed_at: None,
+            transactions: 0,
+            new: TupleCells::default(),
+            old: TupleCells::default(),
+        }
+    }
+
+    /// How much is waiting, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a transaction is half read.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether transactions ended that have not been handed over.
+    pub(super) fn has_transactions(&self) -> bool {
+        self.transactions > 0 || !self.items.is_empty()
+    }
+
+    /// Whether the log moved on since the last watermark.
+    pub(super) fn has_progress(&self) -> bool {
+        self.end > self.handed
+    }
+
+    /// The server says that everything before `position` has been sent.
+    pub(super) fn idle_to(&mut self, position: u64) {
+        if self.open.is_none() {
+            self.end = self.end.max(position);
+        }
+    }
+
+    /// Takes one message.
+    #[inline]
+    pub(super) fn message(&mut self, body: &[u8]) -> Result<Event> {
+        match Message::parse(body)? {
+            Message::Insert { relation, tuples } => self.insert(relation, tuples)?,
+            Message::Update { relation, tuples } => self.update(relation, tuples)?,
+            Message::Delete { relation, tuples } => self.delete(relation, tuples)?,
+            Message::Begin { commit_lsn, committed_at, xid } => {
+                if self.open.is_some() {
+                    return Err(Malformed("a transaction begins inside another").into());
+                }
+                self.open = Some(Commit { position: Offset(commit_lsn), xid, committed_at });
+                self.skipping = commit_lsn < self.start;
+                self.ordinal = 0;
+            }
+            Message::Commit { commit_lsn, end_lsn, committed_at } => {
+                let open = self.open.take().ok_or(Malformed("a commit without a transaction"))?;
+                if open.position.0 != commit_lsn || end_lsn <= commit_lsn {
+                    return Err(Malformed("a commit that does not fit its transaction").into());
+                }
+                if !self.skipping {
+                    self.transactions += 1;
+                    self.committed_at = Some(committed_at);
+                    self.end = self.end.max(end_lsn);
+                    return Ok(Event::Committed);
+                }
+            }
+            Message::Relation(relation) => return self.announced(relation),
+            Message::Truncate { relations } => self.truncate(&relations)?,
+            Message::Other => {}
+        }
+        Ok(Event::Continue)
+    }
+
+    /// A layout was announced: of a table that is followed, or of one that took its name.
+    fn announced(&mut self, relation: Relation) -> Result<Event> {
+        if let Some(table) = self.tables.get(&relation.id) {
+            return Ok(if table.stopped { Event::Continue } else { Event::Relation(relation) });
+        }
+        let same_name = |table: &&u32| {
+            self.tables.get(*table).is_some_and(|table| {
+                let name = &table.schema.name;
+                !table.stopped && *name.name == *relation.name && *name.schema == *relation.schema
+            })
+        };
+        if let Some(id) = self.tables.keys().find(same_name).copied() {
+            let reason =
+                "it was dropped and created again; the new table must be copied: resync it";
+            self.stop(id, reason)?;
+        }
+        Ok(Event::Continue)
+    }
+
+    /// The version of a table that its changes have now.
+    pub(super) fn schema(&self, id: u32) -> Option<&Arc<TableSchema>> {
+        self.tables.get(&id).map(|table| &table.schema)
+    }
+
+    /// Takes the layout of a followed table, with what changed since the version that is known.
+    pub(super) fn relation(
+        &mut self,
+        relation: &Relation,
+        changes: Vec<SchemaChange>,
+    ) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&relation.id) else { return Ok(()) };
+        if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten() {
+            self.items.push(StreamItem::Changes(batch));
+        }
+        for change in changes {
+            match &change {
+                SchemaChange::Unsupported { .. } => table.stopped = true,
+                followed => table.schema = Arc::clone(followed.table()),
+            }
+            self.items.push(StreamItem::Schema(change));
+        }
+        table.buffer = match table.stopped {
+            true => None,
+            false => Some(TableBuffer::new(Arc::clone(&table.schema), relation, self.policy)?),
+        };
+        Ok(())
+    }
+
+    fn stop(&mut self, id: u32, reason: &str) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten() {
+            self.items.push(StreamItem::Changes(batch));
+        }
+        table.stopped = true;
+        table.buffer = None;
+        let table = Arc::clone(&table.schema);
+        let reason = reason.to_owned();
+        self.items.push(StreamItem::Schema(SchemaChange::Unsupported { table, reason }));
+        Ok(())
+    }
+
+    /// The open transaction and the ordinal of the change that is read now, of `width` changes.
+    #[inline]
+    fn change(&mut self, width: u32) -> Result<(Commit, u32)> {
+        let commit = self.open.ok_or(Malformed("a change outside of a transaction"))?;
+        let ordinal = self.ordinal;
+        self.ordinal = ordinal.checked_add(width).ok_or_else(|| {
+            Error::data(format!("the transaction at {} has too many changes", commit.position))
+        })?;
+        Ok((commit, ordinal))
+    }
+
+    /// The buffer for a change of `relation`; `None` if the change is not wanted.
+    #[inline]
+    fn buffer<'t>(
+        (tables, items): (&'t mut HashMap<u32, Followed>, &mut Vec<StreamItem>),
+        relation: u32,
+        len: usize,
+    ) -> Result<Option<&'t mut TableBuffer>> {
+        let Some(table) = tables.get_mut(&relation) else { return Ok(None) };
+        if table.stopped {
+            return Ok(None);
+        }
+        let buffer = table.buffer.as_mut().ok_or(Malformed("a change of an unannounced table"))?;
+        if buffer.is_full(len) {
+            items.extend(buffer.take()?.map(StreamItem::Changes));
+        }
+        Ok(Some(buffer))
+    }
+
+    #[inline]
+    fn insert(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
+        let (commit, ordinal) = self.change(1)?;
+        if self.skipping {
+            return Ok(());
+        }
+        let place = (&mut self.tables, &mut self.items);
+        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        expect(tuples, 0, b'N')?;
+        read_tuple(tuples, 1, &mut self.new)?;
+        let new = Tuple { bytes: tuples, cells: &self.new };
+        self.bytes += buffer.append((Op::Insert, commit, ordinal), (new, Image::Whole), None)?;
+        Ok(())
+    }
+
+    fn update(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
+        let image = old_image(tuples)?;
+        let (commit, ordinal) = self.change(if image.is_some() { 2 } else { 1 })?;
+        if self.skipping {
+            return Ok(());
+        }
+        let place = (&mut self.tables, &mut self.items);
+        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        let mut at = 0;
+        if image.is_some() {
+            at = read_tuple(tuples, 1, &mut self.old)?;
+        }
+        expect(tuples, at, b'N')?;
+        read_tuple(tuples, at + 1, &mut self.new)?;
+        let new = Tuple { bytes: tuples, cells: &self.new };
+        let old = image.map(|image| (Tuple { bytes: tuples, cells: &self.old }, image));
+        let moves = match (buffer.schema.identity, old) {
+            (Identity::FullRow, Some((_, Image::Whole))) => true,
+            (Identity::Key, Some((old, _))) => buffer.key_differs(old, new)?,
+            (Identity::Key, None) => false,
+            _ => return Err(unidentified(&buffer.schema, "an update")),
+        };
+        match old {
+            Some(old) if moves => {
+                let (gone, come) =
+                    ((Op::MoveOut, commit, ordinal), (Op::MoveIn, commit, ordinal + 1));
+                // Under a key, the old half is the key alone, whatever the log holds.
+                let image = if buffer.schema.is_keyed() { Image::Key } else { old.1 };
+                self.bytes += buffer.append(gone, (old.0, image), None)?;
+                self.bytes += buffer.append(come, (new, Image::Whole), Some(old))?;
+            }
+            old => {
+                let change = (Op::Update, commit, ordinal);
+                self.bytes += buffer.append(change, (new, Image::Whole), old)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
+        let (commit, ordinal) = self.change(1)?;
+        if self.skipping {
+            return Ok(());
+        }
+        let place = (&mut self.tables, &mut self.items);
+        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
+        match (buffer.schema.identity, image) {
+            (Identity::Key, _) | (Identity::FullRow, Image::Whole) => {}
+            _ => return Err(unidentified(&buffer.schema, "a delete")),
+        }
+        read_tuple(tuples, 1, &mut self.old)?;
+        let old = Tuple { bytes: tuples, cells: &self.old };
+        self.bytes += buffer.append((Op::Delete, commit, ordinal), (old, image), None)?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, relations: &[u32]) -> Result<()> {
+        let (commit, ordinal) = self.change(1)?;
+        if self.skipping {
+            return Ok(());
+        }
+        let mut tables = Vec::new();
+        for id in relations {
+            let Some(table) = self.tables.get_mut(id).filter(|table| !table.stopped) else {
+                continue;
+            };
+            if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten()
+            {
+                self.items.push(StreamItem::Changes(batch));
+            }
+            tables.push(Arc::clone(&table.schema));
+        }
+        if !tables.is_empty() {
+            self.items.push(StreamItem::Truncate { tables, commit, ordinal });
+        }
+        Ok(())
+    }
+
+    /// Everything since the last call, with a watermark unless a transaction is half read.
+    pub(super) fn take(&mut self) -> Result<Segment> {
+        let mut items = std::mem::take(&mut self.items);
+        for table in self.tables.values_mut() {
+            if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten()
+            {
+                items.push(StreamItem::Changes(batch));
+            }
+        }
+        self.bytes = 0;
+        let watermark = self.open.is_none().then(|| {
+            // INVARIANT: a watermark never goes back, and lies on the end of a transaction.
+            self.handed = self.end;
+            Watermark {
+                checkpoint: Checkpoint::single(partition(), Offset(self.end)),
+                committed_at: self.committed_at.take(),
+                transaction_count: std::mem::take(&mut self.transactions),
+            }
+        });
+        Ok(Segment { items, watermark })
+    }
+}
+
+/// The kind of the old row that a message begins with, if it has one.
+#[inline]
+fn old_image(tuples: &[u8]) -> Result<Option<Image>> {
+    match tuples.first() {
+        Some(b'K') => Ok(Some(Image::Key)),
+        Some(b'O') => Ok(Some(Image::Whole)),
+        Some(b'N') => Ok(None),
+        _ => Err(Malformed("an unknown kind of row").into()),
+    }
+}
+
+#[inline]
+fn expect(tuples: &[u8], at: usize, marker: u8) -> Result<()> {
+    match tuples.get(at) {
+        Some(found) if *found == marker => Ok(()),
+        _ => Err(Malformed("a message lacks its new row").into()),
+    }
+}
+
+fn unidentified(table: &TableSchema, what: &str) -> Error {
+    Error::schema_drift(format!(
+        "the log has {what} of {} that does not tell which row it was",
+        table.name
+    ))
+    .with_hint("its REPLICA IDENTITY was changed: resync the table")
+}

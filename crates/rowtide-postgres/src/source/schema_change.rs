@@ -1,0 +1,291 @@
+//! What changed between the version of a table that is known and the layout the log announces.
+//!
+//! The log names columns, not their numbers, and says nothing of defaults; the catalog knows
+//! both, but may be ahead of the log. So: columns are matched by name in the log and by number in
+//! the catalog, and whatever the two together do not prove to be an added or a dropped column
+//! stops the table.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use rowtide_core::{Column, Identity, Result, SchemaChange, TableSchema};
+
+use super::PostgresSource;
+use crate::catalog::{CatalogColumn, CatalogTable, load_tables, load_types, printed_types};
+use crate::client::Sql;
+use crate::options::{NumericWithoutScale, Unrepresentable};
+use crate::protocol::pgoutput::{Relation, RelationColumn};
+use crate::types::{Kind, TypeMap};
+use crate::value::ColumnBuilder;
+
+/// What the catalog says about an announced table.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) catalog: Option<CatalogTable>,
+    pub(super) types: TypeMap,
+    /// How the server prints the types of the announced columns, in their order.
+    pub(super) printed: Vec<String>,
+}
+
+impl View {
+    pub(super) async fn load(sql: &Sql, relation: &Relation) -> Result<Self> {
+        let catalog = load_tables(sql, Some(&[relation.id])).await?.into_iter().next();
+        let mut types = TypeMap::default();
+        load_types(sql, &mut types, relation.columns.iter().map(|column| column.type_oid)).await?;
+        let list: Vec<_> =
+            relation.columns.iter().map(|column| (column.type_oid, column.type_modifier)).collect();
+        Ok(Self { catalog, types, printed: printed_types(sql, &list).await? })
+    }
+}
+
+/// The policies that decide how values are described.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policies {
+    pub(super) numeric: NumericWithoutScale,
+    pub(super) unrepresentable: Unrepresentable,
+}
+
+impl PostgresSource {
+    pub(super) fn policies(&self) -> Policies {
+        Policies {
+            numeric: self.options.numeric_without_scale,
+            unrepresentable: self.options.unrepresentable,
+        }
+    }
+}
+
+/// The changes that lead from `known` to `relation`, in order; a single unsupported one if they
+/// cannot be followed.
+pub(super) fn compare(
+    known: &Arc<TableSchema>,
+    relation: &Relation,
+    view: &View,
+    policies: Policies,
+) -> Vec<SchemaChange> {
+    let comparison = Comparison { relation, view, policies };
+    match comparison.changes(known) {
+        Ok(changes) => changes,
+        Err(reason) => vec![SchemaChange::Unsupported {
+            table: Arc::clone(known),
+            reason: format!("{reason}; copy the table again (resync) to go on"),
+        }],
+    }
+}
+
+struct Comparison<'a> {
+    relation: &'a Relation,
+    view: &'a View,
+    policies: Policies,
+}
+
+impl Comparison<'_> {
+    fn changes(&self, known: &Arc<TableSchema>) -> Result<Vec<SchemaChange>, String> {
+        self.check_name(known)?;
+        self.check_identity(known)?;
+        let mut table = Arc::clone(known);
+        let mut changes = Vec::new();
+        for column in &known.columns {
+            match self.announced(column.name()) {
+                Some((index, announced)) => self.check_same(column, index, announced)?,
+                None => {
+                    self.check_dropped(known, column)?;
+                    table = without(&table, column.number);
+                    let column = column.name().to_owned();
+                    changes.push(SchemaChange::DropColumn { table: Arc::clone(&table), column });
+                }
+            }
+        }
+        let last = known.columns.iter().map(|column| column.number).max().unwrap_or(0);
+        let mut used = last;
+        for (index, announced) in self.relation.columns.iter().enumerate() {
+            if known.index_of(&announced.name).is_some() {
+                continue;
+            }
+            let (column, fill) = self.added(announced, index, last, &mut used)?;
+            table = with(&table, column);
+            let column = table.columns.len() - 1;
+            changes.push(SchemaChange::AddColumn { table: Arc::clone(&table), column, fill });
+        }
+        Ok(changes)
+    }
+
+    fn announced(&self, name: &str) -> Option<(usize, &RelationColumn)> {
+        self.relation.columns.iter().enumerate().find(|(_, column)| column.name == name)
+    }
+
+    fn catalog(&self) -> &[CatalogColumn] {
+        self.view.catalog.as_ref().map_or(&[], |table| &table.columns)
+    }
+
+    fn check_name(&self, known: &TableSchema) -> Result<(), String> {
+        let (schema, name) = (&self.relation.schema, &self.relation.name);
+        if *known.name.schema == **schema && *known.name.name == **name {
+            return Ok(());
+        }
+        Err(format!("it was renamed to {schema}.{name}"))
+    }
+
+    /// Rows must be identified as before.
+    fn check_identity(&self, known: &TableSchema) -> Result<(), String> {
+        let full = self.relation.identity == b'f';
+        let flagged = || self.relation.columns.iter().filter(|column| column.key);
+        match known.identity {
+            Identity::None => Ok(()),
+            Identity::FullRow if full => Ok(()),
+            Identity::FullRow => Err("its REPLICA IDENTITY is no longer FULL".to_owned()),
+            Identity::Key => {
+                let key: Vec<&str> = known
+                    .key
+                    .iter()
+                    .filter_map(|&at| known.columns.get(at))
+                    .map(Column::name)
+                    .collect();
+                let all_flagged =
+                    key.iter().all(|name| flagged().any(|column| column.name == *name));
+                if all_flagged && (full || flagged().count() == key.len()) {
+                    Ok(())
+                } else {
+                    Err("its key or its REPLICA IDENTITY changed".to_owned())
+                }
+            }
+        }
+    }
+
+    /// A column of the same name must be the same column, with the same type.
+    fn check_same(
+        &self,
+        column: &Column,
+        index: usize,
+        announced: &RelationColumn,
+    ) -> Result<(), String> {
+        let name = column.name();
+        let same_name = self.catalog().iter().find(|found| !found.dropped && found.name == name);
+        let dropped =
+            self.catalog().iter().any(|found| found.number == column.number && found.dropped);
+        if dropped && same_name.is_some_and(|found| found.number != column.number) {
+            return Err(format!("the column {name} was dropped and added again"));
+        }
+        if !self.view.types.rows.contains_key(&announced.type_oid) {
+            // The type is gone by now: the values are still those of the known column.
+            return Ok(());
+        }
+        let now = self.describe(announced, index, column.number);
+        if now.field == column.field && now.native_type == column.native_type {
+            return Ok(());
+        }
+        let (before, after) = (&column.native_type, &now.native_type);
+        Err(format!("the column {name} changed its type from {before} to {after}"))
+    }
+
+    fn describe(&self, announced: &RelationColumn, index: usize, number: i32) -> Column {
+        let printed = self.view.printed.get(index).map_or("", String::as_str);
+        let type_of = (announced.type_oid, announced.type_modifier, printed);
+        let (kind, native_type) = self.view.types.describe(type_of, self.policies.numeric);
+        Column { field: Arc::new(kind.field(&announced.name)), native_type, number }
+    }
+
+    /// A column that is no longer announced must be gone from the table.
+    fn check_dropped(&self, known: &TableSchema, column: &Column) -> Result<(), String> {
+        let name = column.name();
+        let Some(found) = self.catalog().iter().find(|found| found.number == column.number) else {
+            return Err("it was dropped".to_owned());
+        };
+        if !found.dropped {
+            let renamed = found.name != name;
+            return Err(match renamed {
+                true => format!("the column {name} was renamed to {}", found.name),
+                false => format!("the column {name} is no longer published"),
+            });
+        }
+        let is_key = known
+            .key
+            .iter()
+            .any(|&at| known.columns.get(at).is_some_and(|key| key.number == column.number));
+        if is_key { Err(format!("the key column {name} was dropped")) } else { Ok(()) }
+    }
+
+    /// A new column: its number, and what older rows hold in it.
+    fn added(
+        &self,
+        announced: &RelationColumn,
+        index: usize,
+        last: i32,
+        used: &mut i32,
+    ) -> Result<(Column, Option<ArrayRef>), String> {
+        let name = &announced.name;
+        if self.view.catalog.is_none() {
+            return Err(format!("the column {name} was added, and the table dropped"));
+        }
+        let live = self.catalog().iter().find(|found| !found.dropped && found.name == *name);
+        let Some(found) = live else {
+            // The catalog is ahead: the column was dropped or renamed since. Its number is that of
+            // the first newer column that no announced name accounts for.
+            let named =
+                |found: &CatalogColumn| !found.dropped && self.announced(&found.name).is_some();
+            let candidate =
+                self.catalog().iter().find(|found| found.number > *used && !named(found));
+            let found = candidate
+                .ok_or_else(|| format!("the column {name} is not known to the catalog"))?;
+            if !found.dropped {
+                return Err(format!("the column {name} was added and renamed"));
+            }
+            *used = found.number;
+            tracing::warn!(
+                column = %name,
+                "column was added and dropped again; rows older than it show NULL until the drop"
+            );
+            return Ok((self.describe(announced, index, found.number), None));
+        };
+        if found.number <= last {
+            return Err(format!("the column {name} was renamed, or was not published before"));
+        }
+        *used = (*used).max(found.number);
+        let column = self.describe(announced, index, found.number);
+        let fill = self.fill(found, &column)?;
+        Ok((column, fill))
+    }
+
+    fn fill(&self, found: &CatalogColumn, column: &Column) -> Result<Option<ArrayRef>, String> {
+        let name = &found.name;
+        let Some(missing) = &found.missing else {
+            let domain = self.view.types.rows.get(&found.type_oid);
+            let filled = found.has_default
+                || found.identity
+                || domain.is_some_and(|domain| domain.class == b'd' && domain.has_default);
+            return match filled {
+                true => Err(format!(
+                    "the column {name} was added with a default that gives each row its own value \
+                     (or was given a default later)"
+                )),
+                false => Ok(None),
+            };
+        };
+        let mut builder = ColumnBuilder::new(&Kind::of(column), self.policies.unrepresentable);
+        builder
+            .append_text(missing.as_bytes())
+            .map_err(|_| format!("the default of the added column {name} cannot be represented"))?;
+        Ok(Some(builder.finish()))
+    }
+}
+
+fn without(table: &TableSchema, number: i32) -> Arc<TableSchema> {
+    let columns = table.columns.iter().filter(|column| column.number != number).cloned().collect();
+    next(table, columns)
+}
+
+fn with(table: &TableSchema, column: Column) -> Arc<TableSchema> {
+    let columns = table.columns.iter().cloned().chain([column]).collect();
+    next(table, columns)
+}
+
+/// The next version, with the key where it now stands.
+fn next(table: &TableSchema, columns: Vec<Column>) -> Arc<TableSchema> {
+    let key = table
+        .key
+        .iter()
+        .filter_map(|&at| table.columns.get(at))
+        .filter_map(|key| columns.iter().position(|column| column.number == key.number))
+        .collect();
+    let id = (table.id, table.name.clone());
+    Arc::new(TableSchema::new(id, table.version + 1, columns, key, table.identity))
+}

@@ -1,0 +1,372 @@
+//! Copying one table: its fence, and disjoint parts under one exported snapshot.
+//!
+//! A coordinator locks the table against schema changes, opens the snapshot, notes what it sees
+//! and exports it; it lives until the last part is done. Each part has a connection of its own
+//! and takes ranges of pages from a shared list.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use rowtide_core::traits::{SnapshotPart, SnapshotRequest, TableSnapshot};
+use rowtide_core::{Error, Fence, Offset, Result, TableSchema, XidSnapshot};
+use tokio_postgres::CopyOutStream;
+
+use super::PostgresSource;
+use super::identity::parse_lsn;
+use super::slot::transactions;
+use super::table_buffer::value_error;
+use crate::catalog::{CatalogTable, load_tables, load_types};
+use crate::client::{Sql, get};
+use crate::error::from_driver;
+use crate::options::Unrepresentable;
+use crate::protocol::copy::{BinaryRows, TextRow, binary_field};
+use crate::quote::{identifier, literal, table_name};
+use crate::types::{Kind, TypeMap};
+use crate::value::{ColumnBuilder, ValueError};
+
+/// Tables smaller than this are read by one part.
+const SMALL: u64 = 16 << 20;
+/// Ranges per part: enough that no part is left with a long tail alone.
+const RANGES_PER_PART: u64 = 8;
+/// How long a copy may wait for a schema change that holds the table.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
+/// When running transactions that are waited for are first named.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn open(
+    source: &PostgresSource,
+    request: SnapshotRequest,
+) -> Result<TableSnapshot> {
+    let table = &request.table;
+    let doing = format!("copying {}", table.name);
+    let sql = source.sql().await?;
+    if request.settle {
+        settle(&sql).await?;
+    }
+    let fresh = current(&sql, table).await?;
+    let partitioned = fresh.kind == b'p';
+    let only = if partitioned { "" } else { "ONLY " };
+    let name = format!("{only}{}", table_name(&table.name));
+    let begin = format!(
+        "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         LOCK TABLE {name} IN ACCESS SHARE MODE"
+    );
+    sql.execute(&doing, &begin).await?;
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_export_snapshot()";
+    let row = sql.row(&doing, query, &[]).await?;
+    let (xids, exported): (String, String) = (get(&row, 0)?, get(&row, 1)?);
+    let query = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, \
+         pg_catalog.pg_relation_size($1::oid), pg_catalog.current_setting('block_size')::int8";
+    let oid = u32::try_from(table.id).map_err(|_| Error::internal("a table's id is no oid"))?;
+    let row = sql.row(&doing, query, &[&oid]).await?;
+    let wal_end = parse_lsn(get(&row, 0)?)?;
+    let bytes = u64::try_from(get::<i64>(&row, 1)?).unwrap_or(0);
+    let block = u64::try_from(get::<i64>(&row, 2)?).unwrap_or(8192).max(1);
+    let locked = current(&sql, table).await?;
+    check_columns(source, &sql, table, &locked).await?;
+
+    let split = fresh.heap && !partitioned && bytes >= SMALL;
+    let lanes = if split { request.lanes.max(1) } else { 1 };
+    let ranges = if split { ranges(bytes / block, lanes) } else { VecDeque::from([None]) };
+    let lanes = lanes.min(ranges.len());
+    let shared = Arc::new(Shared {
+        table: Arc::clone(table),
+        name,
+        ranges: Mutex::new(ranges),
+        batch_bytes: request.batch_bytes.max(1),
+        policy: source.options.unrepresentable,
+        _coordinator: sql,
+    });
+    let opening = (0..lanes).map(|_| Part::open(source, Arc::clone(&shared), &exported));
+    let parts = futures::future::try_join_all(opening).await?;
+    Ok(TableSnapshot {
+        fence: Fence::Xids(XidSnapshot::parse(&xids, Offset(wal_end))?),
+        position: wal_end,
+        estimated_rows: locked.estimated_rows,
+        estimated_bytes: (!partitioned).then_some(bytes),
+        parts: parts.into_iter().map(|part| Box::new(part) as Box<dyn SnapshotPart>).collect(),
+    })
+}
+
+/// Waits until every transaction that runs now has ended.
+async fn settle(sql: &Sql) -> Result<()> {
+    let doing = "waiting for running transactions";
+    let query = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::int8";
+    let horizon: i64 = get(&sql.row(doing, query, &[]).await?, 0)?;
+    let query = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::int8";
+    let began = Instant::now();
+    let mut named = false;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let oldest: i64 = get(&sql.row(doing, query, &[]).await?, 0)?;
+        if oldest >= horizon {
+            return Ok(());
+        }
+        if !named && began.elapsed() > PATIENCE {
+            named = true;
+            let blockers = transactions(sql, "backend_xid IS NOT NULL").await;
+            tracing::info!(%blockers, "copy waits for transactions to end");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+async fn current(sql: &Sql, table: &TableSchema) -> Result<CatalogTable> {
+    let oid = u32::try_from(table.id).unwrap_or(0);
+    let found = load_tables(sql, Some(&[oid])).await?.into_iter().next();
+    found.filter(|found| found.name == table.name).ok_or_else(|| {
+        Error::schema_drift(format!("the table {} was dropped or renamed", table.name))
+            .with_hint("take it out of the pipeline, or copy it again under its new name")
+    })
+}
+
+/// The columns to read must be those of the schema the destination was made for.
+async fn check_columns(
+    source: &PostgresSource,
+    sql: &Sql,
+    table: &TableSchema,
+    found: &CatalogTable,
+) -> Result<()> {
+    let mut types = TypeMap::default();
+    load_types(sql, &mut types, found.replicated().map(|column| column.type_oid)).await?;
+    let numeric = source.options.numeric_without_scale;
+    let now: Vec<_> = found.replicated().map(|column| column.describe(&types, numeric)).collect();
+    let differs = table.columns.iter().find(|column| !now.contains(column));
+    let differs = differs
+        .or_else(|| now.iter().find(|column| !table.columns.contains(column)))
+        .map(|column| column.name().to_owned());
+    match differs {
+        None => Ok(()),
+        Some(column) => Err(Error::schema_drift(format!(
+            "the columns of {} changed before its copy began (column {column})",
+            table.name
+        ))
+        .with_hint("start again: the copy begins with the table as it is now")),
+    }
+}
+
+/// A range of pages; without an upper end the rest of the table, whatever its size by now.
+type Range = Option<(u64, Option<u64>)>;
+
+fn ranges(pages: u64, lanes: usize) -> VecDeque<Range> {
+    let parts = u64::try_from(lanes).unwrap_or(1).max(1) * RANGES_PER_PART;
+    let step = pages.div_ceil(parts).max(SMALL / 8192 / 2);
+    let mut ranges = VecDeque::new();
+    let mut from = 0;
+    loop {
+        let to = from + step;
+        if to >= pages {
+            ranges.push_back(Some((from, None)));
+            return ranges;
+        }
+        ranges.push_back(Some((from, Some(to))));
+        from = to;
+    }
+}
+
+/// What the parts of one copy have in common.
+struct Shared {
+    table: Arc<TableSchema>,
+    /// Quoted, with ONLY where it belongs.
+    name: String,
+    ranges: Mutex<VecDeque<Range>>,
+    batch_bytes: usize,
+    policy: Unrepresentable,
+    /// Keeps the snapshot and the lock.
+    _coordinator: Sql,
+}
+
+impl Shared {
+    fn next_range(&self) -> Option<Range> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// One lane.
+struct Part {
+    sql: Sql,
+    shared: Arc<Shared>,
+    rows: RowReader,
+    copy: Option<Pin<Box<CopyOutStream>>>,
+}
+
+impl Part {
+    async fn open(source: &PostgresSource, shared: Arc<Shared>, exported: &str) -> Result<Self> {
+        let sql = source.sql().await?;
+        let begin = format!(
+            "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET TRANSACTION SNAPSHOT {}",
+            literal(exported)
+        );
+        sql.execute(&format!("copying {}", shared.table.name), &begin).await?;
+        let rows = RowReader::new(&shared.table, shared.policy);
+        Ok(Self { sql, shared, rows, copy: None })
+    }
+
+    fn doing(&self) -> String {
+        format!("copying {}", self.shared.table.name)
+    }
+
+    /// Begins the next range; false when none is left.
+    async fn begin(&mut self) -> Result<bool> {
+        let Some(range) = self.shared.next_range() else { return Ok(false) };
+        let condition = match range {
+            None => String::new(),
+            Some((from, None)) => format!(" WHERE ctid >= '({from},0)'"),
+            Some((from, Some(to))) => {
+                format!(" WHERE ctid >= '({from},0)' AND ctid < '({to},0)'")
+            }
+        };
+        let columns: Vec<_> =
+            self.shared.table.columns.iter().map(|column| identifier(column.name())).collect();
+        let statement = format!(
+            "COPY (SELECT {} FROM {}{condition}) TO STDOUT (FORMAT {})",
+            columns.join(", "),
+            self.shared.name,
+            if self.rows.binary { "binary" } else { "text" }
+        );
+        let copy = self.sql.client().copy_out(&statement).await;
+        self.copy = Some(Box::pin(copy.map_err(|error| from_driver(&self.doing(), error))?));
+        self.rows.begin();
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl SnapshotPart for Part {
+    async fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+        loop {
+            if self.copy.is_none() && !self.begin().await? {
+                return self.rows.take();
+            }
+            let Some(copy) = &mut self.copy else { continue };
+            match copy.next().await {
+                Some(Ok(message)) => {
+                    self.rows.row(&message)?;
+                    if self.rows.bytes >= self.shared.batch_bytes {
+                        return self.rows.take();
+                    }
+                }
+                Some(Err(error)) => return Err(from_driver(&self.doing(), error)),
+                None => self.copy = None,
+            }
+        }
+    }
+}
+
+/// Copied rows on their way into a batch.
+struct RowReader {
+    table: Arc<TableSchema>,
+    builders: Vec<ColumnBuilder>,
+    binary: bool,
+    header: BinaryRows,
+    scratch: Vec<u8>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl RowReader {
+    fn new(table: &Arc<TableSchema>, policy: Unrepresentable) -> Self {
+        let kinds: Vec<Kind> = table.columns.iter().map(Kind::of).collect();
+        Self {
+            table: Arc::clone(table),
+            binary: kinds.iter().all(Kind::reads_binary),
+            builders: kinds.iter().map(|kind| ColumnBuilder::new(kind, policy)).collect(),
+            header: BinaryRows::default(),
+            scratch: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A new copy begins, with a header of its own.
+    fn begin(&mut self) {
+        self.header = BinaryRows::default();
+    }
+
+    #[inline]
+    fn row(&mut self, message: &Bytes) -> Result<()> {
+        let read = if self.binary { self.binary_row(message)? } else { self.text_row(message)? };
+        if read {
+            self.rows += 1;
+            self.bytes += message.len();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn binary_row(&mut self, message: &[u8]) -> Result<bool> {
+        let Some(mut cursor) = self.header.row(message, self.builders.len())? else {
+            return Ok(false);
+        };
+        for (index, builder) in self.builders.iter_mut().enumerate() {
+            match binary_field(&mut cursor)? {
+                None => builder.append_null(),
+                Some(value) => builder
+                    .append_binary(value)
+                    .map_err(|error| value_error(&self.table, index, None, error))?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn text_row(&mut self, message: &[u8]) -> Result<bool> {
+        let mut row = TextRow::new(message, self.builders.len())?;
+        for (index, builder) in self.builders.iter_mut().enumerate() {
+            let appended = match row.field(&mut self.scratch)? {
+                Some(Some(text)) => builder.append_text(text),
+                Some(None) => {
+                    builder.append_null();
+                    Ok(())
+                }
+                None => Err(ValueError::Malformed("the copied line ends before it")),
+            };
+            appended.map_err(|error| value_error(&self.table, index, None, error))?;
+        }
+        if !row.is_done() {
+            return Err(Error::internal(format!(
+                "a copied line of {} is too long",
+                self.table.name
+            )));
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let batch = RecordBatch::try_new_with_options(self.table.arrow(), columns, &options)?;
+        let bytes = std::mem::take(&mut self.bytes);
+        self.rows = 0;
+        Ok(Some((batch, u64::try_from(bytes).unwrap_or(u64::MAX))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_the_table_once_and_are_open_at_the_end() {
+        for (pages, lanes) in [(0, 1), (1, 4), (5000, 2), (1_000_000, 8), (8193, 3)] {
+            let ranges = ranges(pages, lanes);
+            let mut next = 0;
+            for (index, range) in ranges.iter().enumerate() {
+                let (from, to) = range.unwrap();
+                assert_eq!(from, next);
+                assert_eq!(to.is_none(), index + 1 == ranges.len());
+                next = to.unwrap_or(from);
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `rowtide config`: what is in effect, and what there is.
+
+use std::process::ExitCode;
+
+use rowtide_core::Result;
+use rowtide_engine::config;
+
+use crate::cli::Config;
+use crate::configuration::Unchecked;
+use crate::output;
+use crate::registry::CONNECTORS;
+
+/// Prints what was asked for.
+pub(super) fn execute(arguments: Config) -> Result<ExitCode> {
+    match arguments {
+        Config::Show(arguments) => {
+            let unchecked = Unchecked::gather(&arguments.pipeline)?;
+            output::print(&unchecked.show()?)?;
+        }
+        Config::Schema => output::print_json(&config::json_schema(CONNECTORS))?,
+        Config::Reference => output::print(&config::reference(CONNECTORS))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

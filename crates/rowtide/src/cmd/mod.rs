@@ -1,0 +1,45 @@
+//! One file per command.
+
+mod check;
+mod completions;
+mod config;
+#[cfg(all(feature = "postgres", feature = "duckdb"))]
+mod demo;
+mod init;
+mod run;
+#[cfg(feature = "postgres")]
+mod simulate;
+mod status;
+#[cfg(feature = "postgres")]
+mod tap;
+mod teardown;
+
+use std::process::ExitCode;
+
+use rowtide_core::Result;
+
+use crate::cli::Command;
+use crate::output::Output;
+
+/// Runs a command; the exit code is for outcomes that are no errors.
+pub(crate) async fn dispatch(command: Command, output: &Output) -> Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => run::execute(arguments, output).await,
+        Command::Check(arguments) => check::execute(arguments, output).await,
+        Command::Status(arguments) => status::execute(arguments, output).await,
+        Command::Teardown(arguments) => teardown::execute(arguments, output).await,
+        Command::Init(arguments) => init::execute(&arguments, output),
+        Command::Config(arguments) => config::execute(arguments),
+        Command::Completions(arguments) => completions::execute(&arguments),
+        #[cfg(all(feature = "postgres", feature = "duckdb"))]
+        Command::Demo(arguments) => demo::execute(arguments, output).await,
+        #[cfg(feature = "postgres")]
+        Command::Simulate(arguments) => simulate::execute(arguments, output).await,
+        #[cfg(feature = "postgres")]
+        Command::Tap(arguments) => tap::execute(arguments, output).await,
+        #[cfg(not(all(feature = "postgres", feature = "duckdb")))]
+        _ => {
+            Err(rowtide_core::Error::config("this program was built without the connector for it"))
+        }
+    }
+}
