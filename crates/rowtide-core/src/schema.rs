@@ -108,8 +108,6 @@ pub struct TableSchema {
     pub key: Vec<usize>,
     /// How updates and deletes name their row.
     pub identity: Identity,
-    #[serde(skip)]
-    arrow: Option<SchemaRef>,
 }
 
 impl TableSchema {
@@ -121,13 +119,13 @@ impl TableSchema {
         key: Vec<usize>,
         identity: Identity,
     ) -> Self {
-        let arrow = Some(arrow_of(&columns));
-        Self { id, name, version, columns, key, identity, arrow }
+        Self { id, name, version, columns, key, identity }
     }
 
     /// The Arrow schema of the columns.
     pub fn arrow(&self) -> SchemaRef {
-        self.arrow.clone().unwrap_or_else(|| arrow_of(&self.columns))
+        let fields: Vec<_> = self.columns.iter().map(|c| Arc::clone(&c.field)).collect();
+        Arc::new(Schema::new(fields))
     }
 
     /// The Arrow schema of the key columns alone.
@@ -146,10 +144,6 @@ impl TableSchema {
     pub fn is_keyed(&self) -> bool {
         self.identity == Identity::Key && !self.key.is_empty()
     }
-}
-
-fn arrow_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()))
 }
 
 /// A change from one schema version to the next, applied between two batches.

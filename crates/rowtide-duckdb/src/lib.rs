@@ -15,9 +15,7 @@ mod ffi;
 mod file;
 mod options;
 mod quote;
-mod reader;
 mod types;
 
 pub use destination::DuckdbDestination;
 pub use options::{DEFAULT_MEMORY_LIMIT, DuckdbOptions};
-pub use reader::{TextRows, read_rows};

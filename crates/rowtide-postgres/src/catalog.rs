@@ -24,7 +24,6 @@ pub(crate) struct CatalogTable {
     pub(crate) is_partition: bool,
     /// `d`efault, `n`othing, `f`ull, `i`ndex.
     pub(crate) replica_identity: u8,
-    pub(crate) row_security: bool,
     pub(crate) heap: bool,
     /// Numbers of the primary key's columns, if it can identify rows (valid, not deferrable).
     pub(crate) primary_key: Vec<i32>,
@@ -49,7 +48,6 @@ pub(crate) struct CatalogColumn {
     /// Filled by an identity sequence.
     pub(crate) identity: bool,
     pub(crate) has_default: bool,
-    pub(crate) not_null: bool,
     /// What rows hold that are older than the column: its text form.
     pub(crate) missing: Option<String>,
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rowtide_duckdb::read_rows;
+use rowtide_duckdb::{DuckdbDestination, DuckdbOptions};
 use rowtide_sandbox::PostgresServer;
 
 use crate::Result;
@@ -145,7 +145,10 @@ pub fn source_rows(server: &PostgresServer, db: &str, sql: &str) -> Result<Vec<S
 /// # Errors
 /// What DuckDB said.
 pub fn duckdb_rows(path: &Path, sql: &str) -> Result<Vec<String>> {
-    let rows = read_rows(path, sql).map_err(|e| e.chain())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
+    let file = DuckdbDestination::new(DuckdbOptions::new(path)).map_err(|e| e.chain())?;
+    let rows = runtime.block_on(file.select(sql)).map_err(|e| e.chain())?;
     Ok(rows
         .into_iter()
         .map(|row| row.into_iter().next().flatten().unwrap_or_else(|| "NULL".to_owned()))

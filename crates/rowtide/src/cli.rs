@@ -45,8 +45,9 @@ Passwords: leave them out of --from; use PGPASSWORD, ~/.pgpass, or '${env:NAME}'
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Global {
-    /// How messages look on stderr: for people, for machines, or as fits the terminal
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+    /// How messages look on stderr: text, json, or auto (text on a terminal, else json)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT",
+          hide_possible_values = true, hide_default_value = true)]
     pub(crate) log: LogFormat,
     /// Show warnings and errors only
     #[arg(long, short, global = true)]

@@ -1,1 +1,201 @@
-//! Arrow values as JSON.
+//! Arrow values as JSON text, for `tap`.
+//!
+//! Exact values stay exact: decimals are strings, JSON documents are put in as they are, bytes are
+//! hexadecimal as PostgreSQL prints them. The `arrow-json` crate would change all three.
+
+use std::fmt::Write as _;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType,
+};
+use arrow_array::{Array, ArrowPrimitiveType};
+use arrow_schema::{DataType, Field};
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use rowtide_core::ext;
+
+/// Appends `text` as a JSON string.
+pub(crate) fn string(out: &mut String, text: &str) {
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// Appends the value at `row` of `array`, which holds `field`.
+pub(crate) fn value(out: &mut String, (field, array): (&Field, &dyn Array), row: usize) {
+    if array.is_null(row) {
+        out.push_str("null");
+        return;
+    }
+    match array.data_type() {
+        DataType::Boolean => display(out, array.as_boolean().value(row)),
+        DataType::Int16 => display(out, primitive::<Int16Type>(array, row)),
+        DataType::Int32 => display(out, primitive::<Int32Type>(array, row)),
+        DataType::Int64 => display(out, primitive::<Int64Type>(array, row)),
+        DataType::Float32 => float(out, f64::from(primitive::<Float32Type>(array, row))),
+        DataType::Float64 => float(out, primitive::<Float64Type>(array, row)),
+        DataType::Decimal128(..) => {
+            string(out, &array.as_primitive::<Decimal128Type>().value_as_string(row));
+        }
+        DataType::Utf8 if ext::name_of(field) == Some(ext::JSON) => {
+            document(out, array.as_string::<i32>().value(row));
+        }
+        DataType::Utf8 => string(out, array.as_string::<i32>().value(row)),
+        DataType::Binary => hexadecimal(out, array.as_binary::<i32>().value(row)),
+        DataType::FixedSizeBinary(16) => uuid(out, array.as_fixed_size_binary().value(row)),
+        DataType::Date32 => date(out, primitive::<Date32Type>(array, row)),
+        DataType::Time64(_) => time(out, primitive::<Time64MicrosecondType>(array, row)),
+        DataType::Timestamp(_, zone) => {
+            timestamp(out, primitive::<TimestampMicrosecondType>(array, row), zone.is_some());
+        }
+        DataType::List(item) => list(out, item, array.as_list::<i32>().value(row).as_ref()),
+        other => string(out, &format!("<{other}>")),
+    }
+}
+
+fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
+    array.as_primitive::<T>().value(row)
+}
+
+fn display(out: &mut String, value: impl std::fmt::Display) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// JSON has no NaN and no infinity: they become strings.
+fn float(out: &mut String, value: f64) {
+    match value {
+        v if v.is_nan() => out.push_str("\"NaN\""),
+        v if v.is_infinite() => {
+            out.push_str(if v > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" })
+        }
+        v => out.push_str(&serde_json::Value::from(v).to_string()),
+    }
+}
+
+/// Documents are put in as they are; one that spans lines is written anew on one line.
+fn document(out: &mut String, text: &str) {
+    if !text.contains(['\n', '\r']) {
+        out.push_str(text);
+        return;
+    }
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(parsed) => out.push_str(&parsed.to_string()),
+        Err(_) => string(out, text),
+    }
+}
+
+fn hexadecimal(out: &mut String, bytes: &[u8]) {
+    out.push_str("\"\\\\x");
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out.push('"');
+}
+
+fn uuid(out: &mut String, bytes: &[u8]) {
+    out.push('"');
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        let _ = write!(out, "{byte:02x}");
+    }
+    out.push('"');
+}
+
+fn date(out: &mut String, days: i32) {
+    let span = jiff::Span::new().try_days(days);
+    match span.and_then(|span| Date::constant(1970, 1, 1).checked_add(span)) {
+        Ok(date) => string(out, &date.to_string()),
+        // Beyond the calendar (PostgreSQL's infinity): the number of days since 1970.
+        Err(_) => display(out, days),
+    }
+}
+
+fn time(out: &mut String, micros: i64) {
+    let span = jiff::Span::new().try_microseconds(micros);
+    match span.and_then(|span| Time::midnight().checked_add(span)) {
+        Ok(time) => string(out, &time.to_string()),
+        // 24:00:00 is a time in PostgreSQL.
+        Err(_) => string(out, "24:00:00"),
+    }
+}
+
+fn timestamp(out: &mut String, micros: i64, zoned: bool) {
+    match Timestamp::from_microsecond(micros) {
+        Ok(at) if zoned => string(out, &at.to_string()),
+        Ok(at) => string(out, &at.to_zoned(jiff::tz::TimeZone::UTC).datetime().to_string()),
+        // Beyond the calendar (PostgreSQL's infinity): microseconds since 1970.
+        Err(_) => display(out, micros),
+    }
+}
+
+fn list(out: &mut String, item: &Field, items: &dyn Array) {
+    out.push('[');
+    for row in 0..items.len() {
+        if row > 0 {
+            out.push(',');
+        }
+        value(out, (item, items), row);
+    }
+    out.push(']');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, BinaryArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array,
+        Int64Array, StringArray, TimestampMicrosecondArray,
+    };
+
+    use super::*;
+
+    fn shown(field: &Field, array: ArrayRef) -> String {
+        let mut out = String::new();
+        value(&mut out, (field, array.as_ref()), 0);
+        assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+        out
+    }
+
+    fn plain(array: ArrayRef) -> String {
+        shown(&Field::new("c", array.data_type().clone(), true), array)
+    }
+
+    #[test]
+    fn values_stay_exact() {
+        assert_eq!(plain(Arc::new(Int64Array::from(vec![i64::MIN]))), i64::MIN.to_string());
+        let decimal = Decimal128Array::from(vec![-150]).with_precision_and_scale(38, 2).unwrap();
+        assert_eq!(plain(Arc::new(decimal)), "\"-1.50\"");
+        assert_eq!(plain(Arc::new(Float64Array::from(vec![f64::NAN]))), "\"NaN\"");
+        assert_eq!(plain(Arc::new(BinaryArray::from(vec![&b"\x00\xff"[..]]))), r#""\\x00ff""#);
+        assert_eq!(plain(Arc::new(StringArray::from(vec!["a\"\n"]))), r#""a\"\n""#);
+        assert_eq!(plain(Arc::new(StringArray::from(vec![None::<&str>]))), "null");
+    }
+
+    #[test]
+    fn instants_read_as_usual_and_infinity_is_a_number() {
+        let zoned = |at| TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC");
+        assert_eq!(plain(Arc::new(zoned(1_500_000))), "\"1970-01-01T00:00:01.5Z\"");
+        assert_eq!(plain(Arc::new(zoned(i64::MAX))), i64::MAX.to_string());
+        assert_eq!(plain(Arc::new(Date32Array::from(vec![-1]))), "\"1969-12-31\"");
+        assert_eq!(plain(Arc::new(Date32Array::from(vec![i32::MAX]))), i32::MAX.to_string());
+        let local = TimestampMicrosecondArray::from(vec![0]);
+        assert_eq!(plain(Arc::new(local)), "\"1970-01-01T00:00:00\"");
+    }
+
+    #[test]
+    fn extension_types_have_their_own_form() {
+        let bytes = [0x11_u8; 16];
+        let array = FixedSizeBinaryArray::try_from_iter([bytes].iter()).unwrap();
+        let text = "\"11111111-1111-1111-1111-111111111111\"";
+        assert_eq!(shown(&ext::uuid("c"), Arc::new(array)), text);
+        let number = "{\"n\": 12345678901234567890.123}";
+        let document: ArrayRef = Arc::new(StringArray::from(vec![number]));
+        assert_eq!(shown(&ext::json("c"), document), number);
+        let lines: ArrayRef = Arc::new(StringArray::from(vec!["{\n\"a\":\n1}"]));
+        assert_eq!(shown(&ext::json("c"), lines), "{\"a\":1}");
+    }
+}

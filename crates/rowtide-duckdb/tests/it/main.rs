@@ -1,5 +1,12 @@
 //! The DuckDB destination against the real library: values, writes, epochs, copies, faults.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod apply;
 mod epochs;
 mod faults;

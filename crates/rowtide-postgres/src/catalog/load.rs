@@ -11,7 +11,7 @@ use crate::types::{TypeMap, TypeRow};
 
 const TABLES: &str = "\
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
-       c.relispartition, c.relreplident::text, c.relrowsecurity,
+       c.relispartition, c.relreplident::text,
        coalesce(a.amname, 'heap') = 'heap',
        coalesce((SELECT i.indkey::int2[]::int4[] FROM pg_catalog.pg_index i
                  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate
@@ -35,7 +35,7 @@ ORDER BY 2, 3";
 const COLUMNS: &str = "\
 SELECT a.attrelid, a.attnum::int4, a.attname::text, a.atttypid, a.atttypmod,
        coalesce(pg_catalog.format_type(nullif(a.atttypid, 0), a.atttypmod), ''),
-       a.attisdropped, a.attgenerated <> '', a.attidentity <> '', a.atthasdef, a.attnotnull,
+       a.attisdropped, a.attgenerated <> '', a.attidentity <> '', a.atthasdef,
        CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0
@@ -51,7 +51,7 @@ FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1)";
 
 const PRINTED: &str = "\
 SELECT coalesce(pg_catalog.format_type(t, m), '')
-FROM pg_catalog.unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS u (t, m, n) ORDER BY n";
+FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS u (t, m, n) ORDER BY n";
 
 /// Every table (without columns), or those of `oids` (with columns).
 pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<CatalogTable>> {
@@ -71,10 +71,10 @@ pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<C
 fn table(row: &Row) -> Result<CatalogTable> {
     let letter =
         |index| -> Result<u8> { Ok(get::<&str>(row, index)?.bytes().next().unwrap_or_default()) };
-    let mut primary_key: Vec<i32> = get(row, 9)?;
-    let key_columns: i32 = get(row, 11)?;
+    let mut primary_key: Vec<i32> = get(row, 8)?;
+    let key_columns: i32 = get(row, 10)?;
     primary_key.truncate(usize::try_from(key_columns).unwrap_or(0));
-    let rows: f64 = get(row, 12)?;
+    let rows: f64 = get(row, 11)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -88,10 +88,9 @@ fn table(row: &Row) -> Result<CatalogTable> {
         persistence: letter(4)?,
         is_partition: get(row, 5)?,
         replica_identity: letter(6)?,
-        row_security: get(row, 7)?,
-        heap: get(row, 8)?,
+        heap: get(row, 7)?,
         primary_key,
-        identity_index: get(row, 10)?,
+        identity_index: get(row, 9)?,
         estimated_rows,
         columns: Vec::new(),
     })
@@ -108,8 +107,7 @@ fn column(row: &Row) -> Result<CatalogColumn> {
         generated: get(row, 7)?,
         identity: get(row, 8)?,
         has_default: get(row, 9)?,
-        not_null: get(row, 10)?,
-        missing: get(row, 11)?,
+        missing: get(row, 10)?,
     })
 }
 

@@ -153,10 +153,6 @@ struct Place {
 pub(crate) struct TupleCells(Vec<Place>);
 
 impl TupleCells {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The value at `index`, out of the same `bytes` that were given to [`read_tuple`].
     #[inline]
     pub(crate) fn get<'a>(&self, bytes: &'a [u8], index: usize) -> Result<Cell<'a>, Malformed> {

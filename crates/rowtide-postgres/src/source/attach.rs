@@ -333,7 +333,7 @@ impl Attachment<'_> {
 }
 
 /// A publication that was given must publish everything of every table.
-fn check_given(given: &Publication, wanted: &Wanted<'_>) -> Result<()> {
+pub(super) fn check_given(given: &Publication, wanted: &Wanted<'_>) -> Result<()> {
     let name = &given.name;
     let missing: Vec<_> = wanted
         .names()

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use rowtide_core::{
-    Error, ErrorKind, Finding, PipelineState, Result, Severity, TableName, TablePlan,
-};
+use rowtide_core::{Error, ErrorKind, Finding, Result, Severity, TableName, TablePlan};
 use rowtide_engine::config::Configuration;
 use serde_json::json;
 
@@ -53,11 +51,14 @@ async fn look(configuration: &Configuration) -> Result<[Side; 2]> {
         // Without its state the destination is looked at as if it were new.
         let state = destination.peek(name).await.ok().flatten().unwrap_or_default();
         let planned = match source.discover(&settings.selection).await {
-            Ok(discovered) => plan(configuration, &discovered, &state),
+            Ok(discovered) => configuration.plans(&discovered, &state),
             Err(error) => Err(error),
         };
         match planned {
             Ok(planned) => plans = planned,
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Access) => {
+                from.error = Some(error);
+            }
             Err(error) if from.worst() < Some(Severity::Error) => {
                 from.findings.push(as_finding(&error));
             }
@@ -66,14 +67,6 @@ async fn look(configuration: &Configuration) -> Result<[Side; 2]> {
     }
     let to = Side::new("destination", destination.preflight(&plans).await);
     Ok([from, to])
-}
-
-fn plan(
-    configuration: &Configuration,
-    discovered: &[std::sync::Arc<rowtide_core::TableSchema>],
-    state: &PipelineState,
-) -> Result<Vec<TablePlan>> {
-    configuration.plans(discovered, state)
 }
 
 fn as_finding(error: &Error) -> Finding {

@@ -119,8 +119,7 @@ async fn worked_before(destination: &dyn Destination, pipeline: &str) -> bool {
 
 fn refuse_errors(findings: &[Finding], output: &Output) -> Result<()> {
     for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
-        let fix = finding.fix.as_deref().unwrap_or_default();
-        tracing::warn!(subject = finding.subject, fix, "{}", finding.message);
+        tracing::warn!(subject = finding.subject, fix = finding.fix, "{}", finding.message);
     }
     let errors: Vec<_> =
         findings.iter().filter(|finding| finding.severity == Severity::Error).collect();

@@ -138,9 +138,8 @@ impl View {
     }
 
     fn tell_copied(&self, table: &TableProgress, took: Duration) {
+        // Elsewhere the engine's own log messages tell.
         if !self.output.draws_bars() {
-            let (seconds, rows) = (took.as_secs_f64(), table.rows);
-            tracing::info!(table = %table.name, rows, bytes = table.bytes, seconds, "table copied");
             return;
         }
         self.output.stderr_line(&format!(

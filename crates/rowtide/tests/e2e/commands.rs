@@ -86,7 +86,7 @@ fn init_writes_a_configuration_that_works() {
     let url = case.server.url("postgres");
     let path = case.directory.path().join("made.toml").display().to_string();
     let to = format!("duckdb:{}", case.file().display());
-    case.command(&["init", "--from", &url, "--to", &to, "--output", &path])
+    case.command(&["init", "--from", &url, "--to", &to, &path])
         .run(LIMIT)
         .unwrap()
         .success()

@@ -12,18 +12,16 @@ CREATE TABLE every (
     u uuid, j json, jb jsonb, m mood, ai int[], at text[], inet inet, iv interval);
 INSERT INTO every SELECT i, i % 2 = 0, i, -i, i / 4.0, i * 1.25, i * 1.0001, i / 7.0,
     'täxt ' || i || E'\\t''\\\\', 'v' || i, 'c', decode(lpad(to_hex(i), 4, '0'), 'hex'),
-    date '2020-01-01' + i, time '00:00:01' * 1 + i * interval '1 second', timestamp '1969-12-31 23:59:59.5' + i * interval '1 day',
+    date '2020-01-01' + i, time '00:00:01' + i * interval '1 second', timestamp '1969-12-31 23:59:59.5' + i * interval '1 day',
     timestamptz '2024-06-01 12:00:00.123456+02' + i * interval '1 hour',
     ('00000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid,
     '{\"a\":  1}', '{\"b\": [1, null]}', 'it''s ok', ARRAY[i, NULL, -i], ARRAY['a,b', NULL, ''], '10.0.0.1', interval '1 mon 2 days 3 sec'
     FROM generate_series(1, 300) i;
 INSERT INTO every (id) VALUES (-1)";
 
-/// Without the two columns whose text the comparison cannot ask of DuckDB.
 #[test]
 fn every_type_of_the_spine_arrives_the_same_from_copy_and_stream() {
-    let Some(case) = Case::start(&TYPES.replace("time '00:00:01' * 1 + i", "time '00:00:01' + i"))
-    else {
+    let Some(case) = Case::start(TYPES) else {
         return;
     };
     case.once();

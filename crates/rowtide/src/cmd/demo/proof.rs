@@ -42,7 +42,8 @@ impl Side {
     /// The checksum, short enough to be looked at.
     pub(super) fn checksum(&self) -> String {
         let mixed = self.high.rotate_left(64) ^ self.low;
-        format!("{:016x}", (mixed >> 64) as u64 ^ (mixed & u128::from(u64::MAX)) as u64)
+        let folded = (mixed ^ (mixed >> 64)) & u128::from(u64::MAX);
+        format!("{folded:016x}")
     }
 
     fn parse(cells: &[Option<String>]) -> Result<Self> {

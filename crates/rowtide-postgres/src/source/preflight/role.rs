@@ -1,0 +1,83 @@
+//! The role, and the SQL for one that may do what is needed and nothing else.
+
+use std::collections::BTreeSet;
+
+use rowtide_core::{Mode, Result, Severity};
+
+use super::Check;
+use super::server::Facts;
+use crate::client::get;
+use crate::quote::{identifier, table_name};
+
+const ROLE: &str = "\
+SELECT r.rolname::text, r.rolsuper,
+       r.rolreplication OR EXISTS (
+           SELECT FROM pg_catalog.pg_roles m WHERE m.rolname = 'rds_replication'
+           AND pg_catalog.pg_has_role(r.oid, m.oid, 'member')),
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+       pg_catalog.current_database()::text
+FROM pg_catalog.pg_roles r WHERE r.rolname = CURRENT_USER";
+
+impl Check<'_> {
+    pub(super) async fn role(&mut self, _: &Facts) -> Result<()> {
+        let row = self.sql.row("reading the role", ROLE, &[]).await?;
+        let (role, superuser): (String, bool) = (get(&row, 0)?, get(&row, 1)?);
+        let (replication, create): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
+        let database: String = get(&row, 4)?;
+        let quoted = identifier(&role);
+        if !replication && !superuser {
+            self.say_fix(
+                Severity::Error,
+                "role",
+                format!("{role} may not read the log"),
+                format!("ALTER ROLE {quoted} REPLICATION;"),
+            );
+        }
+        let given = self.source.options.publication.is_some();
+        if !create && !given && self.follows_anything() {
+            self.say_fix(
+                Severity::Error,
+                "role",
+                format!("{role} may not make a publication in {database}"),
+                format!("GRANT CREATE ON DATABASE {} TO {quoted};", identifier(&database)),
+            );
+        }
+        if superuser {
+            let fix = self.least_privilege(&database);
+            let message = format!("{role} is a superuser; a role with fewer rights is enough");
+            self.say_fix(Severity::Ok, "role", message, fix);
+        } else {
+            self.ok("role", format!("connected as {role}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn follows_anything(&self) -> bool {
+        let followed = |table: &crate::catalog::CatalogTable| {
+            table.is_candidate() && (self.modes)(&table.name) != Mode::Replace
+        };
+        self.tables.iter().any(followed)
+    }
+
+    /// Everything a new role needs, with a publication that the tables' owner makes for it.
+    fn least_privilege(&self, database: &str) -> String {
+        let names = &self.source.names;
+        let fit: Vec<_> = self.tables.iter().filter(|table| table.is_candidate()).collect();
+        let schemas: BTreeSet<_> = fit.iter().map(|table| identifier(&table.name.schema)).collect();
+        let schemas: Vec<_> = schemas.into_iter().collect();
+        let tables: Vec<_> = fit.iter().map(|table| table_name(&table.name)).collect();
+        let (schemas, tables) = (schemas.join(", "), tables.join(", "));
+        format!(
+            "CREATE ROLE rowtide LOGIN REPLICATION PASSWORD '…'; \
+             GRANT CONNECT ON DATABASE {} TO rowtide; \
+             GRANT USAGE ON SCHEMA {schemas} TO rowtide; \
+             GRANT SELECT ON {tables} TO rowtide; \
+             CREATE PUBLICATION {publication} FOR TABLE {tables} \
+             WITH (publish_via_partition_root = true); \
+             -- and set publication = \"{}\"",
+            identifier(database),
+            names.publication,
+            publication = identifier(&names.publication),
+        )
+    }
+}

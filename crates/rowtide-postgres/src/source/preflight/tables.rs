@@ -1,0 +1,240 @@
+//! The tables: rights, identity, and what the log cannot carry.
+
+use rowtide_core::{Identity, Mode, Pattern, Result, Severity};
+
+use super::Check;
+use crate::catalog::CatalogTable;
+use crate::client::get;
+use crate::quote::{identifier, table_name};
+use crate::source::attach::check_given;
+use crate::source::publication::{Publication, Wanted, identity_fixes};
+use crate::source::unfit;
+
+const RIGHTS: &str = "\
+SELECT c.oid,
+       pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
+       pg_catalog.has_table_privilege(c.oid, 'SELECT')
+         OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
+       pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+       pg_catalog.pg_get_userbyid(c.relowner)::text,
+       pg_catalog.row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate)
+FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
+
+/// What the role may do with a table.
+struct Rights {
+    schema: bool,
+    select: bool,
+    owner: bool,
+    owned_by: String,
+    hidden_rows: bool,
+    deferrable_key: bool,
+}
+
+impl Check<'_> {
+    pub(super) async fn tables(&mut self, publications: &[Publication]) -> Result<()> {
+        let tables = std::mem::take(&mut self.tables);
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+        let rows = self.sql.rows("reading rights", RIGHTS, &[&oids]).await?;
+        let main = &self.source.names.publication;
+        let given = publications.iter().find(|found| found.name == *main && !found.ours);
+        let mut fit = 0;
+        for table in &tables {
+            if !table.is_candidate() {
+                self.unfit(table);
+                continue;
+            }
+            fit += 1;
+            let row = rows.iter().find(|row| get::<u32>(row, 0).ok() == Some(table.oid));
+            let Some(row) = row else { continue };
+            let rights = Rights {
+                schema: get(row, 1)?,
+                select: get(row, 2)?,
+                owner: get(row, 3)?,
+                owned_by: get(row, 4)?,
+                hidden_rows: get(row, 5)?,
+                deferrable_key: get(row, 6)?,
+            };
+            self.rights(table, &rights, given.is_some());
+            self.identity(table, &rights);
+            self.columns(table);
+        }
+        self.missing(&tables);
+        if fit == 0 {
+            self.say_fix(
+                Severity::Error,
+                "tables",
+                "no table is selected",
+                "correct the list of tables; a pattern without a schema means `public`",
+            );
+        }
+        self.publication(&tables, given);
+        self.tables = tables;
+        Ok(())
+    }
+
+    /// Tables that are named and do not exist.
+    fn missing(&mut self, tables: &[CatalogTable]) {
+        let named: Vec<_> = self.selection.include.iter().filter_map(Pattern::exact).collect();
+        for name in named {
+            let exists = tables.iter().any(|table| table.name == name);
+            if !exists && self.selection.contains(&name) {
+                let message = "does not exist (or the role may not see it)";
+                self.say_fix(
+                    Severity::Error,
+                    name.to_string(),
+                    message,
+                    "correct the list of tables",
+                );
+            }
+        }
+    }
+
+    fn unfit(&mut self, table: &CatalogTable) {
+        let mut named = self.selection.include.iter().filter_map(Pattern::exact);
+        let named = named.any(|name| name == table.name);
+        let subject = table.name.to_string();
+        if named {
+            let fix = "take it out of the list of tables";
+            self.say_fix(Severity::Error, subject, unfit(table), fix);
+        } else if !table.is_partition {
+            self.say(Severity::Warning, subject, format!("{}; it is left out", unfit(table)));
+        }
+    }
+
+    fn rights(&mut self, table: &CatalogTable, rights: &Rights, given: bool) {
+        let role = identifier(self.source.options.user());
+        let (subject, name) = (table.name.to_string(), table_name(&table.name));
+        if !rights.schema {
+            let fix =
+                format!("GRANT USAGE ON SCHEMA {} TO {role};", identifier(&table.name.schema));
+            self.say_fix(Severity::Error, &subject, "its schema may not be used", fix);
+        }
+        if !rights.select {
+            let fix = format!("GRANT SELECT ON {name} TO {role};");
+            self.say_fix(Severity::Error, &subject, "it may not be read", fix);
+        }
+        if rights.hidden_rows {
+            self.say_fix(
+                Severity::Error,
+                &subject,
+                "row level security hides rows from the copy, but not from the log",
+                format!("ALTER ROLE {role} BYPASSRLS;"),
+            );
+        }
+        if !rights.owner && !given && (self.modes)(&table.name) != Mode::Replace {
+            self.say_fix(
+                Severity::Error,
+                subject,
+                format!("only its owner ({}) may add it to a publication", rights.owned_by),
+                format!(
+                    "as {owner}: CREATE PUBLICATION {publication} FOR TABLE {name} WITH \
+                     (publish_via_partition_root = true); then set publication = \"{plain}\"; or \
+                     GRANT {owner} TO {role};",
+                    owner = identifier(&rights.owned_by),
+                    publication = identifier(&self.source.names.publication),
+                    plain = self.source.names.publication,
+                ),
+            );
+        }
+    }
+
+    fn identity(&mut self, table: &CatalogTable, rights: &Rights) {
+        let mode = (self.modes)(&table.name);
+        let subject = table.name.to_string();
+        if mode == Mode::Replace {
+            return self.ok(subject, "is copied whole at each run");
+        }
+        let why = match table.replica_identity {
+            b'n' => "REPLICA IDENTITY is NOTHING",
+            b'i' => "the index of its REPLICA IDENTITY is gone",
+            _ if rights.deferrable_key => "its primary key is deferrable",
+            _ => "it has no primary key",
+        };
+        match (table.key().1, mode) {
+            (Identity::Key, _) => self.ok(subject, "rows are identified by key"),
+            (Identity::FullRow, _) => self.say(
+                Severity::Warning,
+                subject,
+                "it has no key: rows are matched by all their values, which costs more",
+            ),
+            (Identity::None, Mode::Append) => self.say(
+                Severity::Warning,
+                subject,
+                format!("{why}: only its inserts and truncates are followed"),
+            ),
+            (Identity::None, _) => self.say_fix(
+                Severity::Error,
+                subject,
+                format!(
+                    "{why}: its updates and deletes cannot be followed, and publishing it would \
+                     make the server refuse them"
+                ),
+                identity_fixes(&table.name),
+            ),
+        }
+    }
+
+    fn columns(&mut self, table: &CatalogTable) {
+        let subject = table.name.to_string();
+        let generated: Vec<_> = table
+            .columns
+            .iter()
+            .filter(|column| column.generated && !column.dropped)
+            .map(|column| column.name.as_str())
+            .collect();
+        if !generated.is_empty() {
+            let list = generated.join(", ");
+            let message = format!("generated columns are not in the log and are left out: {list}");
+            self.say(Severity::Warning, &subject, message);
+        }
+        if table.replicated().next().is_none() {
+            let fix = "take it out of the list of tables";
+            self.say_fix(Severity::Error, subject, "it has no columns to replicate", fix);
+        }
+    }
+
+    /// A publication that was given must contain the tables.
+    fn publication(&mut self, tables: &[CatalogTable], given: Option<&Publication>) {
+        let name = self.source.names.publication.clone();
+        let Some(given) = given else {
+            return self.ok("publication", format!("`{name}` is Rowtide's own"));
+        };
+        if self.source.options.publication.is_none() {
+            let message = format!("`{name}` exists, but was not made by this pipeline");
+            let fix = format!(
+                "set publication = \"{name}\" to use it, or DROP PUBLICATION {};",
+                identifier(&name)
+            );
+            return self.say_fix(Severity::Error, "publication", message, fix);
+        }
+        let numeric = self.source.options.numeric_without_scale;
+        let schemas: Vec<_> = tables
+            .iter()
+            .filter(|table| table.is_candidate())
+            .map(|table| table.schema(&self.types, numeric))
+            .collect();
+        let modes = schemas.iter().map(|schema| (schema.as_ref(), (self.modes)(&schema.name)));
+        // Tables without identity have findings of their own.
+        let usable = modes
+            .filter(|(schema, mode)| schema.identity != Identity::None || *mode == Mode::Append);
+        let checked = Wanted::of(usable).and_then(|wanted| check_given(given, &wanted));
+        match checked {
+            Ok(()) => self.ok("publication", format!("`{name}` contains the tables")),
+            Err(error) => {
+                let fix = error.hint().unwrap_or_default().to_owned();
+                self.say_fix(Severity::Error, "publication", error.message(), fix);
+            }
+        }
+        let roots = tables.iter().any(|table| table.kind == b'p');
+        if roots && !given.via_root {
+            let fix = format!(
+                "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
+                identifier(&name)
+            );
+            let message = format!("`{name}` publishes partitions instead of their table");
+            self.say_fix(Severity::Error, "publication", message, fix);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Attaching: first, again, and to something that is no longer what it was.
+
+use rowtide_core::traits::AttachRequest;
+use rowtide_core::{Checkpoint, ErrorKind, Mode, Offset, Source};
+
+use crate::follower::Follower;
+use crate::harness::{Db, attach, attach_as, discover};
+
+pub(crate) async fn what_was_made_is_found_again(db: &Db<'_>) {
+    db.sql("create table t (id int primary key); create table k (v int)");
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    let first = attach(&source, &schema).await;
+    assert!(first.added.is_empty());
+    let again = attach_as(&source, &schema, Some((&first.identity, Some(&first.checkpoint))));
+    let again = again.await.unwrap();
+    assert_eq!(again.identity, first.identity);
+    assert_eq!(again.checkpoint, first.checkpoint);
+    assert!(again.added.is_empty());
+    // Someone who knows nothing must not take it over.
+    let error = attach_as(&source, &schema, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.hint().unwrap().contains("pg_drop_replication_slot"));
+    let removed = source.operations().release().await.unwrap();
+    assert_eq!(removed.len(), 3, "{removed:?}");
+    assert!(source.operations().release().await.unwrap().is_empty());
+    let error = attach_as(&source, &schema, Some((&first.identity, Some(&first.checkpoint))));
+    assert_eq!(error.await.unwrap_err().kind(), ErrorKind::PositionLost);
+}
+
+pub(crate) async fn tampering_is_a_lost_position(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let first = attach(&source, &schema).await;
+    let lost = async |checkpoint: &Checkpoint, words: &str| {
+        let known = Some((&first.identity, Some(checkpoint)));
+        let error = attach_as(&source, &schema, known).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
+        assert!(error.message().contains(words), "{error}");
+        assert!(error.hint().is_some());
+    };
+    // The server went back in time.
+    let ahead = Checkpoint::single("postgres".into(), Offset(u64::MAX / 2));
+    lost(&ahead, "restored to an earlier state").await;
+    // The publication was made anew: 18 would skip what lies between without a word.
+    let publication = format!("\"rowtide_{}\"", db.pipeline("p"));
+    db.sql(&format!("alter publication {publication} rename to aside"));
+    lost(&first.checkpoint, "no longer exists").await;
+    db.sql(&format!("create publication {publication} for table t"));
+    lost(&first.checkpoint, "made anew").await;
+    db.sql(&format!(
+        "drop publication {publication}; alter publication aside rename to {publication}"
+    ));
+    // Someone moved the slot.
+    let slot = db.slot("p");
+    db.sql("insert into t values (1)");
+    db.sql(&format!("select pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"));
+    lost(&first.checkpoint, "someone else moved it").await;
+    db.sql(&format!("select pg_drop_replication_slot('{slot}')"));
+    lost(&first.checkpoint, "no longer exists").await;
+    db.sql(&format!("select pg_create_physical_replication_slot('{slot}')"));
+    lost(&first.checkpoint, "not one of the plugin pgoutput").await;
+    db.sql(&format!("select pg_drop_replication_slot('{slot}')"));
+    // Another server, another database.
+    let mut identity = first.identity.clone();
+    identity.0["system_identifier"] = "1".into();
+    let known = Some((&identity, Some(&first.checkpoint)));
+    let error = attach_as(&source, &schema, known).await.unwrap_err();
+    assert!(error.message().contains("another server"), "{error}");
+    let mut identity = first.identity.clone();
+    identity.0["database"] = serde_json::json!([1, "other"]);
+    let known = Some((&identity, Some(&first.checkpoint)));
+    let error = attach_as(&source, &schema, known).await.unwrap_err();
+    assert!(error.message().contains("another database"), "{error}");
+}
+
+pub(crate) async fn leftovers_are_made_anew(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let intent = source.operations().intent();
+    let first = attach_as(&source, &schema, Some((&intent, None))).await.unwrap();
+    // A crash before the checkpoint was stored: only the intent is known.
+    db.sql("insert into t values (1)");
+    let second = attach_as(&source, &schema, Some((&intent, None))).await.unwrap();
+    assert!(second.checkpoint.covers(&first.checkpoint));
+    assert_ne!(second.identity, first.identity);
+    let mut follower = Follower::start(&source, &second.checkpoint, &schema).await;
+    db.sql("insert into t values (2)");
+    follower.catch_up(&source).await;
+    assert_eq!(follower.log, ["insert t 2"]);
+}
+
+pub(crate) async fn tables_come_and_go(db: &Db<'_>) {
+    db.sql(
+        "create table a (id int primary key); create table b (id int primary key); \
+         create table k (v int)",
+    );
+    let source = db.source("p");
+    let a = discover(&source, &["a"]).await;
+    let all = discover(&source, &["a", "b", "k"]).await;
+    let first = attach(&source, &a).await;
+    let known = Some((&first.identity, Some(&first.checkpoint)));
+    let second = attach_as(&source, &all, known).await.unwrap();
+    let added: Vec<_> = second.added.iter().map(|name| name.name.to_string()).collect();
+    assert_eq!(added, ["b", "k"]);
+    db.sql("insert into a values (1); insert into b values (1); insert into k values (1); update k set v = 2");
+    let mut follower = Follower::start(&source, &second.checkpoint, &all).await;
+    follower.catch_up(&source).await;
+    follower.log.sort();
+    assert_eq!(follower.log, ["insert a 1", "insert b 1", "insert k 1"]);
+    let at = follower.at.clone();
+    follower.stream.close().await.unwrap();
+    let known = Some((&second.identity, Some(&at)));
+    let third = attach_as(&source, &all[1..2], known).await.unwrap();
+    assert!(third.added.is_empty());
+    let tables = format!(
+        "select string_agg(tablename, ',') from pg_publication_tables where pubname = 'rowtide_{}'",
+        db.pipeline("p")
+    );
+    assert_eq!(db.sql(&tables), "b");
+    let known = Some((&third.identity, Some(&at)));
+    let fourth = attach_as(&source, &all, known).await.unwrap();
+    assert_eq!(fourth.added.len(), 2);
+}
+
+pub(crate) async fn a_given_publication_is_left_alone(db: &Db<'_>) {
+    db.sql(
+        "create table a (id int primary key); create table b (id int primary key); \
+         create publication \"given, one\" for table a",
+    );
+    let source = db.source_with("p", |options| options.publication = Some("given, one".into()));
+    let all = discover(&source, &["a", "b"]).await;
+    let error = attach_as(&source, &all, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(
+        error.hint().unwrap(),
+        "ALTER PUBLICATION \"given, one\" ADD TABLE \"public\".\"b\";"
+    );
+    let first = attach(&source, &all[..1]).await;
+    db.sql("insert into a values (1)");
+    let mut follower = Follower::start(&source, &first.checkpoint, &all[..1]).await;
+    follower.catch_up(&source).await;
+    assert_eq!(follower.log, ["insert a 1"]);
+    follower.stream.close().await.unwrap();
+    let removed = source.operations().release().await.unwrap();
+    assert_eq!(removed.len(), 1, "the publication stays: {removed:?}");
+    assert_eq!(db.sql("select count(*) from pg_publication where pubname = 'given, one'"), "1");
+
+    // Without the option, a publication that happens to have our name is not touched.
+    let unasked = db.source("q");
+    db.sql(&format!("create publication \"rowtide_{}\"", db.pipeline("q")));
+    let error = attach_as(&unasked, &all, None).await.unwrap_err();
+    assert!(error.message().contains("was not made by this pipeline"), "{error}");
+    assert_eq!(
+        db.sql("select count(*) from pg_replication_slots where database = current_database()"),
+        "0"
+    );
+}
+
+pub(crate) async fn a_second_reader_is_told_to_wait(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let first = attach(&source, &schema).await;
+    let follower = Follower::start(&source, &first.checkpoint, &schema).await;
+    let second = Follower::start_with(&source, &first.checkpoint, &schema, 1 << 20).await;
+    let error = second.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let error = source.operations().release().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    follower.stream.close().await.unwrap();
+
+    // The table itself is checked as well.
+    db.sql("drop table t");
+    let tables: Vec<_> = schema.iter().map(|table| (table.clone(), Mode::Merge)).collect();
+    let known = Some((&first.identity, Some(&first.checkpoint)));
+    let error = source.attach(AttachRequest { tables: &tables, known }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SchemaDrift, "{error}");
+}

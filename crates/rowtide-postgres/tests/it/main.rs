@@ -1,0 +1,39 @@
+//! The source against real servers: every scenario on every major version that is installed.
+
+mod changes;
+mod follower;
+mod harness;
+mod identity;
+mod preflight;
+mod schema;
+mod secure;
+mod snapshot;
+mod types;
+
+use harness::run_all;
+use rowtide_sandbox::Major;
+
+#[test]
+fn postgres_14() {
+    run_all(Major::V14);
+}
+
+#[test]
+fn postgres_15() {
+    run_all(Major::V15);
+}
+
+#[test]
+fn postgres_16() {
+    run_all(Major::V16);
+}
+
+#[test]
+fn postgres_17() {
+    run_all(Major::V17);
+}
+
+#[test]
+fn postgres_18() {
+    run_all(Major::V18);
+}

@@ -1,0 +1,185 @@
+//! Tables that change while they are followed.
+
+use crate::follower::{Follower, copy};
+use crate::harness::{Db, attach, discover};
+
+pub(crate) async fn columns_are_added_and_dropped_midway(db: &Db<'_>) {
+    db.sql("create table t (id int primary key, v int, w text); insert into t values (1, 1, 'a')");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let from = attach(&source, &schema).await;
+    let mut follower = Follower::start(&source, &from.checkpoint, &schema).await;
+    db.sql("insert into t values (2, 2, 'b')");
+    db.sql("alter table t add column n int");
+    db.sql("update t set n = 5 where id = 2");
+    follower.catch_up(&source).await;
+    assert_eq!(follower.take_log(), ["insert t 2|2|b", "add t.n fill NULL", "update t 2|2|b|5"]);
+    db.sql(
+        "alter table t add column d text default 'it''s', add column a int[] default '{1,NULL}'",
+    );
+    db.sql("alter table t drop column v");
+    db.sql("insert into t values (3, 'c', 6)");
+    follower.catch_up(&source).await;
+    let log = follower.take_log();
+    assert_eq!(log[..2], ["drop t.v", "add t.d fill it's"]);
+    assert!(log[2].starts_with("add t.a fill ListArray"), "{}", log[2]);
+    assert!(log[3].starts_with("insert t 3|c|6|it's|"), "{}", log[3]);
+    assert_eq!(log.len(), 4);
+    // Inside one transaction, with rows before and after.
+    db.sql(
+        "begin; update t set n = 7 where id = 3; alter table t drop column a; \
+            alter table t drop column d; update t set n = 8 where id = 3; commit",
+    );
+    follower.catch_up(&source).await;
+    let log = follower.take_log();
+    assert!(log[0].starts_with("update t 3|c|7|"));
+    assert_eq!(log[1..], ["drop t.d", "drop t.a", "update t 3|c|8"]);
+    let latest = &follower.schemas["t"];
+    assert_eq!(latest.version, 7);
+    // What a new copy reads is what the stream has arrived at.
+    let fresh = discover(&source, &["t"]).await;
+    assert_eq!(fresh[0].columns, latest.columns);
+    let (_, batches) = copy(&source, latest, 1).await.unwrap();
+    assert_eq!(batches[0].num_rows(), 3);
+}
+
+pub(crate) async fn what_cannot_be_followed_stops_the_table(db: &Db<'_>) {
+    let cases = [
+        ("renamed", "alter table renamed rename column v to x", "column v was renamed to x"),
+        (
+            "retyped",
+            "alter table retyped alter v type bigint",
+            "changed its type from integer to bigint",
+        ),
+        ("volatile", "alter table volatile add column r float8 default random()", "its own value"),
+        (
+            "serial",
+            "alter table serial add column r int generated always as identity",
+            "its own value",
+        ),
+        (
+            "again",
+            "alter table again drop column v; alter table again add column v int",
+            "dropped and added again",
+        ),
+        ("moved", "alter table moved rename to elsewhere", "renamed to public.elsewhere"),
+        (
+            "unkeyed",
+            "alter table unkeyed replica identity full; alter table unkeyed drop constraint unkeyed_pkey",
+            "",
+        ),
+        (
+            "keyless",
+            "alter table keyless replica identity nothing",
+            "key or its REPLICA IDENTITY changed",
+        ),
+    ];
+    for (table, _, _) in cases {
+        db.sql(&format!("create table {table} (id int primary key, v int)"));
+    }
+    db.sql("create table calm (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    let from = attach(&source, &schema).await;
+    let mut follower = Follower::start(&source, &from.checkpoint, &schema).await;
+    for (table, change, reason) in cases {
+        db.sql(&format!("insert into {table} values (1, 1)"));
+        follower.catch_up(&source).await;
+        db.sql(change);
+        let name = if table == "moved" { "elsewhere" } else { table };
+        db.sql(&format!("insert into {name} values (2, 2); insert into {name} values (3, 3)"));
+        db.sql("insert into calm values ((select count(*) from calm))");
+        follower.catch_up(&source).await;
+        let log = follower.take_log();
+        let stops: Vec<_> =
+            log.iter().filter(|line| line.starts_with(&format!("stop {table}"))).collect();
+        if reason.is_empty() {
+            // Under FULL the key the destination has still holds.
+            assert!(stops.is_empty(), "{log:?}");
+            continue;
+        }
+        assert_eq!(stops.len(), 1, "{table}: {log:?}");
+        assert!(stops[0].contains(reason) && stops[0].contains("resync"), "{}", stops[0]);
+        assert_eq!(log.iter().filter(|line| line.contains(&format!("insert {table}"))).count(), 1);
+        assert!(log.last().unwrap().starts_with("insert calm"), "other tables go on: {log:?}");
+    }
+}
+
+/// The catalog is far ahead of the log when the stream starts.
+pub(crate) async fn changes_made_while_away_are_seen(db: &Db<'_>) {
+    db.sql(
+        "create table t (id int primary key, v int); create table gone (id int primary key); \
+         create table anew (id int primary key); create table brief (id int primary key)",
+    );
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    let from = attach(&source, &schema).await;
+    db.sql("insert into t values (1, 1)");
+    db.sql("alter table t add column n int default 9");
+    db.sql("insert into t values (2, 2, 2)");
+    db.sql("alter table t drop column v");
+    db.sql("insert into t values (3, 3)");
+    db.sql("insert into gone values (1)");
+    db.sql("drop table gone");
+    db.sql("insert into anew values (1)");
+    db.sql("drop table anew");
+    db.sql("create table anew (id int primary key)");
+    db.sql(&format!("alter publication \"rowtide_{}\" add table anew", db.pipeline("p")));
+    db.sql("insert into anew values (2)");
+    db.sql("alter table brief add column x int");
+    db.sql("insert into brief values (1, 1)");
+    db.sql("alter table brief drop column x");
+    db.sql("insert into brief values (2)");
+    let mut follower = Follower::start(&source, &from.checkpoint, &schema).await;
+    follower.catch_up(&source).await;
+    let of = |table: &str| -> Vec<&String> {
+        let names = |line: &&String| {
+            let name = line.split([' ', '.', ':']).nth(1);
+            name == Some(table)
+        };
+        follower.log.iter().filter(names).collect()
+    };
+    assert_eq!(
+        of("t"),
+        ["insert t 1|1", "add t.n fill 9", "insert t 2|2|2", "drop t.v", "insert t 3|3"]
+    );
+    assert_eq!(of("gone"), ["insert gone 1"]);
+    let anew = of("anew");
+    assert_eq!(anew[0], "insert anew 1");
+    assert!(anew[1].contains("dropped and created again"), "{anew:?}");
+    assert_eq!(anew.len(), 2);
+    let brief = of("brief");
+    assert_eq!(
+        brief,
+        ["add brief.x fill NULL", "insert brief 1|1", "drop brief.x", "insert brief 2"]
+    );
+}
+
+pub(crate) async fn a_text_column_added_to_a_binary_stream(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let from = attach(&source, &schema).await;
+    let mut follower = Follower::start(&source, &from.checkpoint, &schema).await;
+    db.sql("insert into t values (1)");
+    follower.catch_up(&source).await;
+    db.sql("alter table t add column address inet");
+    db.sql("insert into t values (2, '10.0.0.1')");
+    // The binary stream cannot go on; the next one reads text.
+    let error = loop {
+        if let Err(error) = follower.step().await {
+            break error;
+        }
+    };
+    assert!(error.kind().is_transient(), "{error}");
+    let at = follower.at.clone();
+    drop(follower);
+    let mut follower = loop {
+        match Follower::start_with(&source, &at, &schema, 1 << 20).await {
+            Ok(follower) => break follower,
+            Err(error) => assert!(error.kind().is_transient(), "{error}"),
+        }
+    };
+    follower.catch_up(&source).await;
+    assert_eq!(follower.log, ["add t.address fill NULL", "insert t 2|10.0.0.1"]);
+}
