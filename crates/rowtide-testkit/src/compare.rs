@@ -194,7 +194,13 @@ fn rendered(name: &str, kind: &str) -> Rendered {
                 "array_to_string(list_transform({c}, lambda x: coalesce(x::VARCHAR, 'NULL')), ',')"
             ),
         ),
-        _ => (format!("{c}::text"), format!("{c}::VARCHAR")),
+        "boolean" => (format!("{c}::text"), format!("{c}::VARCHAR")),
+        // The type's output function: a cast would strip the padding of char(n) and add the mask
+        // of inet.
+        _ => (
+            format!("CASE WHEN {c} IS NOT NULL THEN format('%s', {c}) END"),
+            format!("{c}::VARCHAR"),
+        ),
     };
     Rendered {
         source: format!("coalesce({source}, '\u{1e}')"),

@@ -35,7 +35,7 @@ impl<'a> Authentication<'a> {
         let mut cursor = Cursor::new(body);
         match cursor.u32()? {
             0 => return self.end(),
-            3 => self.plain(reply, |password| password.to_vec())?,
+            3 => self.plain(reply, <[u8]>::to_vec)?,
             5 => {
                 let salt = <[u8; 4]>::try_from(cursor.take(4)?).unwrap_or_default();
                 let user = self.options.user().as_bytes();

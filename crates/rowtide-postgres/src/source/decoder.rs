@@ -94,11 +94,6 @@ impl Decoder {
         self.bytes
     }
 
-    /// Whether a transaction is half read.
-    pub(super) fn in_transaction(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// Whether transactions ended that have not been handed over.
     pub(super) fn has_transactions(&self) -> bool {
         self.transactions > 0 || !self.items.is_empty()
@@ -167,6 +162,11 @@ impl Decoder {
             self.stop(id, reason)?;
         }
         Ok(Event::Continue)
+    }
+
+    /// The transaction that is half read.
+    pub(super) fn open(&self) -> Option<Commit> {
+        self.open
     }
 
     /// The version of a table that its changes have now.

@@ -6,13 +6,16 @@
 //! stops the table.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::ArrayRef;
-use rowtide_core::{Column, Identity, Result, SchemaChange, TableSchema};
+use rowtide_core::{
+    Column, Commit, Error, Identity, Offset, Result, SchemaChange, TableSchema, XidSnapshot,
+};
 
 use super::PostgresSource;
 use crate::catalog::{CatalogColumn, CatalogTable, load_tables, load_types, printed_types};
-use crate::client::Sql;
+use crate::client::{Sql, get};
 use crate::options::{NumericWithoutScale, Unrepresentable};
 use crate::protocol::pgoutput::{Relation, RelationColumn};
 use crate::types::{Kind, TypeMap};
@@ -27,8 +30,33 @@ pub(super) struct View {
     pub(super) printed: Vec<String>,
 }
 
+/// How long a transaction that was decoded may take to become visible.
+const VISIBLE: Duration = Duration::from_secs(30);
+
 impl View {
-    pub(super) async fn load(sql: &Sql, relation: &Relation) -> Result<Self> {
+    /// Looks `relation`, as `commit` left it, up. A transaction is decoded a moment before other
+    /// sessions see it (longer where it waits for a synchronous standby), so the catalog is read
+    /// only once it shows what `commit` did.
+    pub(super) async fn load(sql: &Sql, relation: &Relation, commit: &Commit) -> Result<Self> {
+        let doing = "waiting for a transaction to be visible";
+        let query = "SELECT pg_catalog.pg_current_snapshot()::text";
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let row = sql.row(doing, query, &[]).await?;
+            if XidSnapshot::parse(get(&row, 0)?, Offset(u64::MAX))?.covers(commit) {
+                break;
+            }
+            if began.elapsed() > VISIBLE {
+                return Err(Error::unavailable(format!(
+                    "the transaction at {} changed {} and is still not visible",
+                    commit.position, relation.name
+                ))
+                .with_hint("look for a synchronous standby that does not answer"));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
         let catalog = load_tables(sql, Some(&[relation.id])).await?.into_iter().next();
         let mut types = TypeMap::default();
         load_types(sql, &mut types, relation.columns.iter().map(|column| column.type_oid)).await?;

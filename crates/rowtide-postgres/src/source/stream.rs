@@ -25,6 +25,7 @@ use super::schema_change::{View, compare};
 use super::{PostgresSource, partition};
 use crate::catalog::{load_tables, load_types};
 use crate::client::Sql;
+use crate::protocol::Malformed;
 use crate::protocol::pgoutput::Relation;
 use crate::protocol::replication::Frame;
 use crate::quote::{identifier, identifier_list, replication_literal};
@@ -150,10 +151,10 @@ async fn all_read_binary(source: &PostgresSource, sql: &Sql, start: &StreamStart
         start.tables.iter().filter_map(|table| u32::try_from(table.id).ok()).collect();
     let tables = load_tables(sql, Some(&oids)).await?;
     let mut types = TypeMap::default();
-    let used = tables.iter().flat_map(|table| table.replicated()).map(|column| column.type_oid);
+    let used = tables.iter().flat_map(super::super::catalog::CatalogTable::replicated).map(|column| column.type_oid);
     load_types(sql, &mut types, used).await?;
     let numeric = source.options.numeric_without_scale;
-    let mut columns = tables.iter().flat_map(|table| table.replicated());
+    let mut columns = tables.iter().flat_map(super::super::catalog::CatalogTable::replicated);
     Ok(columns.all(|column| {
         let (kind, _) =
             types.describe((column.type_oid, column.modifier, &column.printed), numeric);
@@ -318,7 +319,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
 
     /// Waits for bytes, for a consumer, or for the time to report idle progress.
     async fn wait(&mut self) -> Result<()> {
-        let finished = !self.decoder.in_transaction();
+        let finished = self.decoder.open().is_none();
         let data = finished && self.decoder.has_transactions();
         let idle = finished && !data && self.decoder.has_progress();
         let rest = if self.asked { IDLE_ASKED } else { IDLE };
@@ -404,12 +405,15 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
     /// Compares an announced layout with what is known.
     async fn relation(&mut self, relation: &Relation) -> Result<()> {
         let Some(known) = self.decoder.schema(relation.id).cloned() else { return Ok(()) };
+        let Some(commit) = self.decoder.open() else {
+            return Err(Malformed("a table is announced outside of a transaction").into());
+        };
         let sql = match &self.sql {
             Some(sql) if !sql.client().is_closed() => sql.clone(),
             _ => self.source.sql().await?,
         };
         self.sql = Some(sql.clone());
-        let view = View::load(&sql, relation).await?;
+        let view = View::load(&sql, relation, &commit).await?;
         let changes = compare(&known, relation, &view, self.source.policies());
         let added = changes.iter().flat_map(|change| &change.table().columns);
         let readable = !self.binary || added.map(Kind::of).all(|kind| kind.reads_binary());

@@ -115,7 +115,7 @@ impl ColumnBuilder {
             Storage::Int64(b) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
             Storage::Float32(b) => b.append_value(canonical32(f32::from_be_bytes(fixed(bytes)?))),
             Storage::Float64(b) => b.append_value(canonical64(f64::from_be_bytes(fixed(bytes)?))),
-            Storage::Decimal(b, decimal) => b.append_value(decimal.from_binary(bytes)?),
+            Storage::Decimal(b, decimal) => b.append_value(decimal.read_binary(bytes)?),
             Storage::NumericText(b) => {
                 self.text.clear();
                 numeric::print(bytes, &mut self.text)?;
@@ -152,9 +152,9 @@ impl ColumnBuilder {
             Storage::Int64(b) => b.append_value(number(text)?),
             Storage::Float32(b) => b.append_value(canonical32(number(text)?)),
             Storage::Float64(b) => b.append_value(canonical64(number(text)?)),
-            Storage::Decimal(b, decimal) => b.append_value(decimal.from_text(text)?),
+            Storage::Decimal(b, decimal) => b.append_value(decimal.read_text(text)?),
             Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
-                b.append_value(utf8(text)?)
+                b.append_value(utf8(text)?);
             }
             Storage::Bytes(b) => {
                 let digits = text.strip_prefix(b"\\x");
@@ -185,7 +185,7 @@ impl ColumnBuilder {
             Storage::Float64(b) => b.append_null(),
             Storage::Decimal(b, _) => b.append_null(),
             Storage::NumericText(b) | Storage::Text(b) | Storage::Jsonb(b) | Storage::Opaque(b) => {
-                b.append_null()
+                b.append_null();
             }
             Storage::Bytes(b) => b.append_null(),
             Storage::Date(b) => b.append_null(),

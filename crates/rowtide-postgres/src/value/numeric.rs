@@ -34,7 +34,7 @@ impl Decimal {
 
     /// The binary form, as an integer of this scale.
     #[inline]
-    pub(super) fn from_binary(self, bytes: &[u8]) -> Decoded<i128> {
+    pub(super) fn read_binary(self, bytes: &[u8]) -> Decoded<i128> {
         let header = Header::read(bytes)?;
         if !header.is_finite() {
             return Err(NOT_FINITE);
@@ -64,7 +64,7 @@ impl Decimal {
     }
 
     /// The text form, as an integer of this scale.
-    pub(super) fn from_text(self, text: &[u8]) -> Decoded<i128> {
+    pub(super) fn read_text(self, text: &[u8]) -> Decoded<i128> {
         let (negative, digits) = match text.split_first() {
             Some((b'-', digits)) => (true, digits),
             _ => (false, text),
@@ -243,7 +243,7 @@ mod tests {
         while padded.len() % 4 != 0 {
             padded.push('0');
         }
-        let mut groups: Vec<u16> = padded.as_bytes().chunks(4).map(|g| number(g)).collect();
+        let mut groups: Vec<u16> = padded.as_bytes().chunks(4).map(number).collect();
         let mut weight = i16::try_from(whole_groups).unwrap() - 1;
         while groups.first() == Some(&0) {
             groups.remove(0);
@@ -292,22 +292,22 @@ mod tests {
                 let decimal = Decimal { precision: 38, scale };
                 let expected = value.checked_mul(10_i128.pow(u32::from(extra)))
                     .filter(|v| v.unsigned_abs() < 10_u128.pow(38)).ok_or(TOO_LARGE);
-                prop_assert_eq!(decimal.from_text(text.as_bytes()), expected);
-                prop_assert_eq!(decimal.from_binary(&encode(&text)), expected);
+                prop_assert_eq!(decimal.read_text(text.as_bytes()), expected);
+                prop_assert_eq!(decimal.read_binary(&encode(&text)), expected);
             }
             let coarse = Decimal { precision: 38, scale: 2 };
             prop_assert_eq!(
-                coarse.from_text(text.as_bytes()).ok(), coarse.from_binary(&encode(&text)).ok());
+                coarse.read_text(text.as_bytes()).ok(), coarse.read_binary(&encode(&text)).ok());
         }
 
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(0_u8.., 0..40)) {
             let decimal = Decimal { precision: 20, scale: 5 };
-            let _ = decimal.from_binary(&bytes);
-            let _ = decimal.from_text(&bytes);
+            let _ = decimal.read_binary(&bytes);
+            let _ = decimal.read_text(&bytes);
             let mut header = vec![0, u8::try_from(bytes.len() / 2).unwrap(), 0, 3, 0, 0, 0, 5];
             header.extend(&bytes);
-            let _ = decimal.from_binary(&header);
+            let _ = decimal.read_binary(&header);
             let mut out = String::new();
             let _ = print(&header, &mut out);
         }
@@ -316,16 +316,16 @@ mod tests {
     #[test]
     fn values_that_do_not_fit_are_refused_not_rounded() {
         let decimal = Decimal { precision: 5, scale: 2 };
-        assert_eq!(decimal.from_text(b"999.99"), Ok(99_999));
-        assert_eq!(decimal.from_text(b"1000.00"), Err(TOO_LARGE));
-        assert_eq!(decimal.from_text(b"1.234"), Err(TOO_FINE));
-        assert_eq!(decimal.from_text(b"1.230"), Ok(123));
-        assert_eq!(decimal.from_text(b"NaN"), Err(NOT_FINITE));
-        assert_eq!(decimal.from_text(b"-Infinity"), Err(NOT_FINITE));
-        assert_eq!(decimal.from_text(b""), Err(BAD));
-        assert_eq!(decimal.from_binary(&encode("1.234")), Err(TOO_FINE));
-        assert_eq!(decimal.from_binary(&encode("1000")), Err(TOO_LARGE));
-        assert_eq!(decimal.from_binary(&[0, 0, 0, 0, 0xC0, 0, 0, 0]), Err(NOT_FINITE));
+        assert_eq!(decimal.read_text(b"999.99"), Ok(99_999));
+        assert_eq!(decimal.read_text(b"1000.00"), Err(TOO_LARGE));
+        assert_eq!(decimal.read_text(b"1.234"), Err(TOO_FINE));
+        assert_eq!(decimal.read_text(b"1.230"), Ok(123));
+        assert_eq!(decimal.read_text(b"NaN"), Err(NOT_FINITE));
+        assert_eq!(decimal.read_text(b"-Infinity"), Err(NOT_FINITE));
+        assert_eq!(decimal.read_text(b""), Err(BAD));
+        assert_eq!(decimal.read_binary(&encode("1.234")), Err(TOO_FINE));
+        assert_eq!(decimal.read_binary(&encode("1000")), Err(TOO_LARGE));
+        assert_eq!(decimal.read_binary(&[0, 0, 0, 0, 0xC0, 0, 0, 0]), Err(NOT_FINITE));
     }
 
     #[test]

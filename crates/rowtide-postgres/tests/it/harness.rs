@@ -50,7 +50,6 @@ impl Db<'_> {
     pub(crate) fn slot(&self, pipeline: &str) -> String {
         format!("rowtide_{}", self.pipeline(pipeline))
     }
-
 }
 
 /// The tables that `patterns` select.

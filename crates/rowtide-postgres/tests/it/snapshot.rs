@@ -136,9 +136,9 @@ pub(crate) async fn partitioned_tables_are_read_through_their_root(db: &Db<'_>) 
     let both = [schema[1].clone(), schema[2].clone()];
     let attached = attach(&source, &both).await;
     let (_, batches) = copy(&source, &root[0], 4).await.unwrap();
-    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
+    assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 2);
     let (_, batches) = copy(&source, &inherited[0], 4).await.unwrap();
-    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+    assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 1);
 
     db.sql("insert into t values (160, 'c'); update t set id = 10 where id = 160; insert into child values (3)");
     wait_until("the partition's row", || db.sql("select count(*) from t1") == "2").await;
