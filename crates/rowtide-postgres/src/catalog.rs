@@ -29,6 +29,9 @@ pub(crate) struct CatalogTable {
     pub(crate) primary_key: Vec<i32>,
     /// The same of the index named by REPLICA IDENTITY USING INDEX.
     pub(crate) identity_index: Vec<i32>,
+    /// The distinct `replica_identity` of a partitioned table's leaves, which decide what is
+    /// logged of them.
+    pub(crate) leaf_identities: String,
     pub(crate) estimated_rows: Option<u64>,
     pub(crate) columns: Vec<CatalogColumn>,
 }
@@ -55,16 +58,29 @@ pub(crate) struct CatalogColumn {
 impl CatalogTable {
     /// The numbers of the columns that identify a row, in key order, and how rows are identified.
     pub(crate) fn key(&self) -> (Vec<i32>, Identity) {
-        let key = match self.replica_identity {
+        let identity = self.logged_identity();
+        let key = match identity {
             b'd' | b'f' => &self.primary_key,
             b'i' => &self.identity_index,
             _ => return (Vec::new(), Identity::None),
         };
         let replicated = |number: &i32| self.replicated().any(|column| column.number == *number);
-        match self.replica_identity {
+        match identity {
             _ if !key.is_empty() && key.iter().all(replicated) => (key.clone(), Identity::Key),
             b'f' => (Vec::new(), Identity::FullRow),
             _ => (Vec::new(), Identity::None),
+        }
+    }
+
+    /// The replica identity that holds for every row. The leaves of a partitioned table have each
+    /// their own; only those that agree with the root's key can be followed.
+    fn logged_identity(&self) -> u8 {
+        let leaves = self.leaf_identities.as_bytes();
+        match self.replica_identity {
+            own if self.kind != b'p' || leaves.is_empty() => own,
+            b'd' | b'f' if leaves == b"f" => b'f',
+            b'd' | b'f' if leaves.iter().all(|leaf| matches!(leaf, b'd' | b'f')) => b'd',
+            _ => b'n',
         }
     }
 

@@ -35,22 +35,42 @@ pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Res
             None => {
                 let (client, connection) =
                     config.connect(NoTls).await.map_err(|error| from_driver(&doing, error))?;
+                let newer = is_newer(connection.parameter("server_version"));
                 tokio::spawn(run(connection));
-                Ok(client)
+                Ok((client, newer))
             }
             Some(tls) => {
                 let tls = MakeRustlsConnect::new((*tls).clone());
                 let (client, connection) =
                     config.connect(tls).await.map_err(|error| from_driver(&doing, error))?;
+                let newer = is_newer(connection.parameter("server_version"));
                 tokio::spawn(run(connection));
-                Ok(client)
+                Ok((client, newer))
             }
         }
     };
-    match tokio::time::timeout(options.connect_timeout(), connecting).await {
-        Ok(connected) => connected.map_err(|error| with_address_hint(error, options)),
-        Err(_) => Err(timed_out(&doing, options)),
+    let (client, newer) = match tokio::time::timeout(options.connect_timeout(), connecting).await {
+        Ok(connected) => connected.map_err(|error| with_address_hint(error, options))?,
+        Err(_) => return Err(timed_out(&doing, options)),
+    };
+    if newer {
+        let pinned = client.batch_execute(PINNED_NEWER).await;
+        pinned.map_err(|error| from_driver(&doing, error))?;
     }
+    Ok(client)
+}
+
+/// Settings that older servers would refuse in the startup packet: a limit on transactions would
+/// end long copies.
+const PINNED_NEWER: &str = "SET transaction_timeout = 0";
+
+/// Whether the server is 17 or newer.
+fn is_newer(version: Option<&str>) -> bool {
+    let digits = |version: &str| {
+        let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+        version.get(..end).and_then(|digits| digits.parse::<u32>().ok())
+    };
+    version.and_then(digits).is_some_and(|major| major >= 17)
 }
 
 /// Drives one connection until the client is dropped or the server hangs up.

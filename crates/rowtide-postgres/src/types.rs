@@ -49,6 +49,28 @@ impl Kind {
         }
     }
 
+    /// Whether a value can take much more memory than it came in.
+    pub(crate) fn grows(&self) -> bool {
+        match self {
+            Self::NumericText => true,
+            Self::List(item) => item.grows(),
+            _ => false,
+        }
+    }
+
+    /// What a value takes at least, NULL or not.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::Bool => 1,
+            Self::Int16 => 2,
+            Self::Int32 | Self::Float32 | Self::Date => 4,
+            Self::Int64 | Self::Float64 | Self::Time | Self::Timestamp | Self::TimestampTz => 8,
+            Self::Decimal { .. } | Self::Uuid => 16,
+            Self::NumericText | Self::Text | Self::Json | Self::Jsonb | Self::Bytes => 4,
+            Self::List(_) | Self::Opaque => 4,
+        }
+    }
+
     pub(crate) fn data_type(&self) -> DataType {
         match self {
             Self::Bool => DataType::Boolean,

@@ -22,7 +22,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
        coalesce((SELECT i.indnkeyatts::int4 FROM pg_catalog.pg_index i
                  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate
                  LIMIT 1), 0),
-       c.reltuples::float8
+       c.reltuples::float8,
+       CASE WHEN c.relkind = 'p' THEN coalesce((
+           SELECT pg_catalog.string_agg(DISTINCT l.relreplident::text, '')
+           FROM pg_catalog.pg_partition_tree(c.oid) p
+           JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf), '') ELSE '' END
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
@@ -91,6 +95,7 @@ fn table(row: &Row) -> Result<CatalogTable> {
         heap: get(row, 7)?,
         primary_key,
         identity_index: get(row, 9)?,
+        leaf_identities: get(row, 12)?,
         estimated_rows,
         columns: Vec::new(),
     })

@@ -102,7 +102,7 @@ impl Attachment<'_> {
                 ))
                 .with_hint("set `publication` to use it as it is, or drop it"));
             }
-            check_given(given, wanted)?;
+            check_given(given, wanted, &self.roots)?;
         } else {
             for leftover in existing.iter().filter(|found| found.ours) {
                 let drop = format!("DROP PUBLICATION {}", identifier(&leftover.name));
@@ -146,7 +146,7 @@ impl Attachment<'_> {
 
     async fn identity(&self, wanted: &Wanted<'_>, start: Option<u64>) -> Result<SourceIdentity> {
         let publications = self.publications().await?;
-        let tables = wanted.changes.iter().chain(&wanted.inserts);
+        let tables = wanted.tables();
         Identity {
             slot: self.source.names.slot.clone(),
             publication: self.source.names.publication.clone(),
@@ -292,7 +292,7 @@ impl Attachment<'_> {
         let names = &self.source.names;
         let main = publications.iter().find(|found| found.name == names.publication);
         if let Some(given) = main.filter(|found| !found.ours) {
-            check_given(given, wanted)?;
+            check_given(given, wanted, &self.roots)?;
             return Ok(Vec::new());
         }
         let inserts = publications.iter().find(|found| found.name == names.inserts);
@@ -333,8 +333,23 @@ impl Attachment<'_> {
 }
 
 /// A publication that was given must publish everything of every table.
-pub(super) fn check_given(given: &Publication, wanted: &Wanted<'_>) -> Result<()> {
+pub(super) fn check_given(
+    given: &Publication,
+    wanted: &Wanted<'_>,
+    roots: &BTreeSet<u64>,
+) -> Result<()> {
     let name = &given.name;
+    let root = wanted.tables().find(|table| roots.contains(&table.id));
+    if let Some(root) = root.filter(|_| !given.via_root) {
+        return Err(Error::config(format!(
+            "the publication `{name}` publishes the partitions of {} instead of the table",
+            root.name
+        ))
+        .with_hint(format!(
+            "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
+            identifier(name)
+        )));
+    }
     let missing: Vec<_> = wanted
         .names()
         .filter(|table| !given.tables.contains(table))

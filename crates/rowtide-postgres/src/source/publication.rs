@@ -102,8 +102,12 @@ impl<'a> Wanted<'a> {
         Ok(wanted)
     }
 
+    pub(super) fn tables(&self) -> impl Iterator<Item = &'a TableSchema> {
+        self.changes.iter().chain(&self.inserts).copied()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &'a TableName> {
-        self.changes.iter().chain(&self.inserts).map(|table| &table.name)
+        self.tables().map(|table| &table.name)
     }
 }
 

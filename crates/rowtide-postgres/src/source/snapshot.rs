@@ -34,6 +34,8 @@ use crate::value::{ColumnBuilder, ValueError};
 const SMALL: u64 = 16 << 20;
 /// Ranges per part: enough that no part is left with a long tail alone.
 const RANGES_PER_PART: u64 = 8;
+/// A batch is closed before its text could overflow Arrow's 32-bit offsets.
+const BATCH_BYTES: usize = 512 << 20;
 /// How long a copy may wait for a schema change that holds the table.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
 /// When running transactions that are waited for are first named.
@@ -79,7 +81,7 @@ pub(super) async fn open(
         table: Arc::clone(table),
         name,
         ranges: Mutex::new(ranges),
-        batch_bytes: request.batch_bytes.max(1),
+        batch_bytes: request.batch_bytes.clamp(1, BATCH_BYTES),
         policy: source.options.unrepresentable,
         _coordinator: sql,
     });
@@ -200,10 +202,13 @@ struct Part {
 impl Part {
     async fn open(source: &PostgresSource, shared: Arc<Shared>, exported: &str) -> Result<Self> {
         let sql = source.sql().await?;
+        // Never wait for this lock: who waits for the coordinator's would be waited for here, and
+        // the server cannot see that the two connections belong together. The copy starts again.
         let begin = format!(
-            "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             SET TRANSACTION SNAPSHOT {}",
-            literal(exported)
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; \
+             LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT",
+            literal(exported),
+            shared.name
         );
         sql.execute(&format!("copying {}", shared.table.name), &begin).await?;
         let rows = RowReader::new(&shared.table, shared.policy);
@@ -250,7 +255,7 @@ impl SnapshotPart for Part {
             match copy.next().await {
                 Some(Ok(message)) => {
                     self.rows.row(&message)?;
-                    if self.rows.bytes >= self.shared.batch_bytes {
+                    if self.rows.held >= self.shared.batch_bytes {
                         return self.rows.take();
                     }
                 }
@@ -268,8 +273,14 @@ struct RowReader {
     binary: bool,
     header: BinaryRows,
     scratch: Vec<u8>,
+    /// Columns whose values can take more memory than they came in.
+    growing: Vec<usize>,
+    /// What a row takes at least.
+    row_bytes: usize,
     rows: usize,
     bytes: usize,
+    /// The memory that `rows` take, about.
+    held: usize,
 }
 
 impl RowReader {
@@ -281,8 +292,11 @@ impl RowReader {
             builders: kinds.iter().map(|kind| ColumnBuilder::new(kind, policy)).collect(),
             header: BinaryRows::default(),
             scratch: Vec::new(),
+            growing: (0..kinds.len()).filter(|&index| kinds[index].grows()).collect(),
+            row_bytes: kinds.iter().map(Kind::width).sum(),
             rows: 0,
             bytes: 0,
+            held: 0,
         }
     }
 
@@ -297,6 +311,10 @@ impl RowReader {
         if read {
             self.rows += 1;
             self.bytes += message.len();
+            self.held += self.row_bytes.max(message.len());
+            for &index in &self.growing {
+                self.held += self.builders.get_mut(index).map_or(0, ColumnBuilder::take_growth);
+            }
         }
         Ok(())
     }
@@ -348,6 +366,7 @@ impl RowReader {
         let batch = RecordBatch::try_new_with_options(self.table.arrow(), columns, &options)?;
         let bytes = std::mem::take(&mut self.bytes);
         self.rows = 0;
+        self.held = 0;
         Ok(Some((batch, u64::try_from(bytes).unwrap_or(u64::MAX))))
     }
 }

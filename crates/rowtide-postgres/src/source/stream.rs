@@ -34,6 +34,8 @@ use crate::types::{Kind, TypeMap};
 
 /// An idle log's progress is handed over (and so committed) at most this often.
 const IDLE: Duration = Duration::from_secs(5);
+/// The same after transactions: whoever waits for the end of the log should not wait long.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// The same when the server waits for an answer, as it does before it stops.
 const IDLE_ASKED: Duration = Duration::from_millis(200);
 /// How long a finished transaction may wait for more that has already arrived.
@@ -118,6 +120,7 @@ pub(super) async fn start_on(
         pending_since: None,
         last_idle: None,
         asked: false,
+        busy: false,
     };
     let heartbeat = source
         .options
@@ -151,7 +154,10 @@ async fn all_read_binary(source: &PostgresSource, sql: &Sql, start: &StreamStart
         start.tables.iter().filter_map(|table| u32::try_from(table.id).ok()).collect();
     let tables = load_tables(sql, Some(&oids)).await?;
     let mut types = TypeMap::default();
-    let used = tables.iter().flat_map(super::super::catalog::CatalogTable::replicated).map(|column| column.type_oid);
+    let used = tables
+        .iter()
+        .flat_map(super::super::catalog::CatalogTable::replicated)
+        .map(|column| column.type_oid);
     load_types(sql, &mut types, used).await?;
     let numeric = source.options.numeric_without_scale;
     let mut columns = tables.iter().flat_map(super::super::catalog::CatalogTable::replicated);
@@ -286,6 +292,8 @@ struct Reader<R> {
     last_idle: Option<Instant>,
     /// The server waits for an answer.
     asked: bool,
+    /// Transactions were handed over since idle progress was.
+    busy: bool,
 }
 
 impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
@@ -322,7 +330,11 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
         let finished = self.decoder.open().is_none();
         let data = finished && self.decoder.has_transactions();
         let idle = finished && !data && self.decoder.has_progress();
-        let rest = if self.asked { IDLE_ASKED } else { IDLE };
+        let rest = match (self.asked, self.busy) {
+            (true, _) => IDLE_ASKED,
+            (false, true) => IDLE_AFTER,
+            (false, false) => IDLE,
+        };
         let due = match self.last_idle {
             Some(last) if idle => rest.saturating_sub(last.elapsed()),
             _ => Duration::ZERO,
@@ -346,6 +358,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             }, if idle => {
                 self.last_idle = Some(Instant::now());
                 self.asked = false;
+                self.busy = false;
                 self.hand_over().await?;
             }
         }
@@ -397,6 +410,8 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
     async fn hand_over(&mut self) -> Result<()> {
         let segment = self.decoder.take()?;
         self.pending_since = None;
+        let ended = segment.watermark.as_ref().map_or(0, |watermark| watermark.transaction_count);
+        self.busy |= ended > 0 || !segment.items.is_empty();
         self.demand.wanted.store(false, Ordering::Release);
         let sent = self.sender.send(Ok(segment)).await;
         sent.map_err(|_| Error::unavailable("nobody reads the log any more"))

@@ -52,6 +52,10 @@ pub(super) struct TableBuffer {
     ordinals: Vec<u32>,
     commits: Vec<CommitRun>,
     unchanged: Vec<Vec<usize>>,
+    /// Columns whose values can take more memory than they came in.
+    growing: Vec<usize>,
+    /// What a row takes at least.
+    row_bytes: usize,
     bytes: usize,
 }
 
@@ -69,11 +73,10 @@ impl TableBuffer {
         };
         let source =
             schema.columns.iter().map(|column| place(column.name())).collect::<Result<_>>()?;
-        let builders = schema
-            .columns
-            .iter()
-            .map(|column| ColumnBuilder::new(&Kind::of(column), policy))
-            .collect();
+        let kinds: Vec<Kind> = schema.columns.iter().map(Kind::of).collect();
+        let builders = kinds.iter().map(|kind| ColumnBuilder::new(kind, policy)).collect();
+        let row_bytes = kinds.iter().map(Kind::width).sum::<usize>() + ROW_OVERHEAD;
+        let growing = (0..kinds.len()).filter(|&index| kinds[index].grows()).collect();
         let is_key = (0..schema.columns.len()).map(|index| schema.key.contains(&index)).collect();
         let unchanged = vec![Vec::new(); schema.columns.len()];
         Ok(Self {
@@ -85,6 +88,8 @@ impl TableBuffer {
             ordinals: Vec::new(),
             commits: Vec::new(),
             unchanged,
+            growing,
+            row_bytes,
             bytes: 0,
         })
     }
@@ -148,7 +153,10 @@ impl TableBuffer {
             Some(run) if run.commit.position == commit.position => run.rows += 1,
             _ => self.commits.push(CommitRun { commit, rows: 1 }),
         }
-        let bytes = tuple.bytes.len() + ROW_OVERHEAD;
+        let mut bytes = self.row_bytes.max(tuple.bytes.len() + ROW_OVERHEAD);
+        for &index in &self.growing {
+            bytes += self.builders.get_mut(index).map_or(0, ColumnBuilder::take_growth);
+        }
         self.bytes += bytes;
         Ok(bytes)
     }

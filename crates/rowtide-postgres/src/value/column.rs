@@ -22,6 +22,8 @@ pub(crate) struct ColumnBuilder {
     policy: Unrepresentable,
     scratch: Vec<u8>,
     text: String,
+    /// Bytes of text beyond what came over the wire, since the last look.
+    grown: usize,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl ColumnBuilder {
                 Storage::List(Box::new(ListColumn::new(Arc::new(item_field(item)), items)))
             }
         };
-        Self { storage, policy, scratch: Vec::new(), text: String::new() }
+        Self { storage, policy, scratch: Vec::new(), text: String::new(), grown: 0 }
     }
 
     /// Appends the binary form of a value, or what the policy says.
@@ -119,6 +121,7 @@ impl ColumnBuilder {
             Storage::NumericText(b) => {
                 self.text.clear();
                 numeric::print(bytes, &mut self.text)?;
+                self.grown += self.text.len();
                 b.append_value(&self.text);
             }
             Storage::Text(b) => b.append_value(utf8(bytes)?),
@@ -193,6 +196,16 @@ impl ColumnBuilder {
             Storage::Timestamp(b, _) => b.append_null(),
             Storage::Uuid(b) => b.append_null(),
             Storage::List(list) => list.append_null(),
+        }
+    }
+
+    /// How much more memory values took than they came in, since the last call. A number of few
+    /// bytes can have thousands of digits.
+    pub(crate) fn take_growth(&mut self) -> usize {
+        let own = std::mem::take(&mut self.grown);
+        match &mut self.storage {
+            Storage::List(list) => own + list.take_growth(),
+            _ => own,
         }
     }
 

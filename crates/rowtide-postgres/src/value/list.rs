@@ -46,6 +46,10 @@ impl ListColumn {
         self.valid.append(false);
     }
 
+    pub(super) fn take_growth(&mut self) -> usize {
+        self.items.take_growth()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.valid.len()
     }

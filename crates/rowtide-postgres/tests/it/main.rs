@@ -1,5 +1,13 @@
 //! The source against real servers: every scenario on every major version that is installed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, in its helpers too, and says where it is"
+)]
+
 mod changes;
 mod follower;
 mod harness;

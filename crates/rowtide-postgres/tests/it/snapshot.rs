@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rowtide_core::{ErrorKind, Op};
+use rowtide_core::{ChangeBatch, ErrorKind, Fence, Op};
 
 use crate::follower::{Follower, copy, show};
 use crate::harness::{Db, attach, discover, wait_until};
@@ -62,10 +62,26 @@ pub(crate) async fn a_busy_table_arrives_whole_and_once(db: &Db<'_>) {
     }
     let mut follower = Follower::start(&source, &attached.checkpoint, &schema).await;
     follower.catch_up(&source).await;
+    let covered = apply(&mut rows, std::mem::take(&mut follower.batches), &fence);
+    assert!(covered > 0, "some transactions were in the copy already");
+    let found: Vec<_> = rows.iter().map(|(id, value)| format!("{id}|{value}")).collect();
+    let expected = db.sql(
+        "select id, v, case when length(pad) > 100 then left(pad, 1) || '*' || length(pad) \
+         else pad end from t order by id::text collate \"C\"",
+    );
+    assert!(found.join("\n") == expected, "copy and stream differ from the table");
+}
+
+/// Applies what the fence leaves over; returns how many changes it covered.
+fn apply(
+    rows: &mut BTreeMap<String, String>,
+    batches: Vec<ChangeBatch>,
+    fence: &Fence,
+) -> usize {
     let mut covered = 0;
-    for batch in std::mem::take(&mut follower.batches) {
+    for batch in batches {
         let all = batch.len();
-        let Some(batch) = batch.outside(&fence).unwrap() else {
+        let Some(batch) = batch.outside(fence).unwrap() else {
             covered += all;
             continue;
         };
@@ -82,13 +98,7 @@ pub(crate) async fn a_busy_table_arrives_whole_and_once(db: &Db<'_>) {
             }
         }
     }
-    assert!(covered > 0, "some transactions were in the copy already");
-    let found: Vec<_> = rows.iter().map(|(id, value)| format!("{id}|{value}")).collect();
-    let expected = db.sql(
-        "select id, v, case when length(pad) > 100 then left(pad, 1) || '*' || length(pad) \
-         else pad end from t order by id::text collate \"C\"",
-    );
-    assert!(found.join("\n") == expected, "copy and stream differ from the table");
+    covered
 }
 
 pub(crate) async fn a_copy_refuses_what_would_be_wrong(db: &Db<'_>) {

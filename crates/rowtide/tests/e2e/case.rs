@@ -117,7 +117,8 @@ impl Case {
         .unwrap();
     }
 
-    /// Waits until everything up to now is acknowledged, that is durable in the destination.
+    /// Waits until everything up to now is acknowledged: durable in the destination, or kept aside
+    /// for a table that is still being copied.
     pub(crate) fn wait_until_caught_up(&self, rowtide: &mut Rowtide) {
         let head = self.value("SELECT pg_current_wal_flush_lsn()");
         wait_for("the slot to reach the head", LIMIT, || {

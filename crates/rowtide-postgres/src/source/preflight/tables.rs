@@ -219,22 +219,15 @@ impl Check<'_> {
         // Tables without identity have findings of their own.
         let usable = modes
             .filter(|(schema, mode)| schema.identity != Identity::None || *mode == Mode::Append);
-        let checked = Wanted::of(usable).and_then(|wanted| check_given(given, &wanted));
+        let roots = tables.iter().filter(|table| table.kind == b'p');
+        let roots = roots.map(|table| u64::from(table.oid)).collect();
+        let checked = Wanted::of(usable).and_then(|wanted| check_given(given, &wanted, &roots));
         match checked {
             Ok(()) => self.ok("publication", format!("`{name}` contains the tables")),
             Err(error) => {
                 let fix = error.hint().unwrap_or_default().to_owned();
                 self.say_fix(Severity::Error, "publication", error.message(), fix);
             }
-        }
-        let roots = tables.iter().any(|table| table.kind == b'p');
-        if roots && !given.via_root {
-            let fix = format!(
-                "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
-                identifier(&name)
-            );
-            let message = format!("`{name}` publishes partitions instead of their table");
-            self.say_fix(Severity::Error, "publication", message, fix);
         }
     }
 }
