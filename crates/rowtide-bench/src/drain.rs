@@ -11,21 +11,21 @@ use crate::{Options, Rows};
 fn backlog(inserts: u64) -> String {
     format!(
         "CREATE PROCEDURE backlog(first bigint, last bigint, size int) LANGUAGE plpgsql AS $$
-         DECLARE at bigint := first;
+         DECLARE cursor_id bigint := first;
          BEGIN
-           WHILE at <= last LOOP
+           WHILE cursor_id <= last LOOP
              INSERT INTO item SELECT i, i % 1000, (i % 10000) / 100.0, 'body ' || md5(i::text), now()
-               FROM generate_series(at, least(at + size - 1, last)) i;
+               FROM generate_series(cursor_id, least(cursor_id + size - 1, last)) i;
              COMMIT;
-             IF (at / size) % 2 = 0 THEN
-               UPDATE item SET n = n + 1, amount = amount + 1 WHERE id BETWEEN at AND at + size - 1;
+             IF (cursor_id / size) % 2 = 0 THEN
+               UPDATE item SET n = n + 1, amount = amount + 1 WHERE id BETWEEN cursor_id AND cursor_id + size - 1;
                COMMIT;
              END IF;
-             IF (at / size) % 10 = 0 THEN
-               DELETE FROM item WHERE id BETWEEN at AND at + size - 1;
+             IF (cursor_id / size) % 10 = 0 THEN
+               DELETE FROM item WHERE id BETWEEN cursor_id AND cursor_id + size - 1;
                COMMIT;
              END IF;
-             at := at + size;
+             cursor_id := cursor_id + size;
            END LOOP;
          END $$;
          CREATE TABLE plan (first bigint, last bigint, size int);

@@ -111,7 +111,7 @@ pub(crate) struct Pipeline {
     #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',', allow_hyphen_values = false)]
     pub(crate) tables: Vec<String>,
     /// The pipeline's name [default: the source database's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long = "pipeline", alias = "name", value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// How tables are treated: 'public.events:mode=append,delete=soft,target=a.b,metadata=true'
     #[arg(long, value_name = "PATTERN:FIELD=VALUE,…")]
@@ -318,4 +318,63 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_for() {
+        let help = Cli::command().render_help().to_string();
+        for command in [
+            "run",
+            "check",
+            "demo",
+            "simulate",
+            "status",
+            "tap",
+            "teardown",
+            "init",
+            "config",
+            "completions",
+        ] {
+            assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
+        }
+        assert!(help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_a_matter_of_usage() {
+        for words in [
+            &["rowtide", "nonsense"][..],
+            &["rowtide", "run", "--mode", "sometimes"],
+            &["rowtide", "simulate", "many"],
+            &["rowtide", "run", "--quiet", "--verbose"],
+        ] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert!(error.use_stderr(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn table_patterns_may_be_several_words_or_one_list() {
+        let parsed = |words: &[&str]| match Cli::try_parse_from(words).unwrap().command {
+            Command::Run(run) => run.pipeline.tables,
+            _ => Vec::new(),
+        };
+        let words = parsed(&["rowtide", "run", "--tables", "a.*", "!a.b", "--once"]);
+        assert_eq!(words, ["a.*", "!a.b"]);
+        assert_eq!(parsed(&["rowtide", "run", "--tables=a.*,!a.b"]), words);
+    }
 }

@@ -53,7 +53,7 @@ impl Unchecked {
             }
         }
         if let Some(name) = &flags.name {
-            draft.set_text("pipeline", name, "--name");
+            draft.set_text("pipeline", name, "--pipeline");
         }
         if !flags.tables.is_empty() {
             draft.set_list("tables.include", &flags.tables, "--tables");

@@ -66,9 +66,8 @@ fn display(out: &mut String, value: impl std::fmt::Display) {
 fn float(out: &mut String, value: f64) {
     match value {
         v if v.is_nan() => out.push_str("\"NaN\""),
-        v if v.is_infinite() => {
-            out.push_str(if v > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" })
-        }
+        v if v.is_infinite() && v > 0.0 => out.push_str("\"Infinity\""),
+        v if v.is_infinite() => out.push_str("\"-Infinity\""),
         v => out.push_str(&serde_json::Value::from(v).to_string()),
     }
 }
@@ -153,49 +152,53 @@ mod tests {
 
     use super::*;
 
-    fn shown(field: &Field, array: ArrayRef) -> String {
+    fn shown(field: &Field, array: &ArrayRef) -> String {
         let mut out = String::new();
         value(&mut out, (field, array.as_ref()), 0);
         assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
         out
     }
 
-    fn plain(array: ArrayRef) -> String {
+    fn plain(array: &ArrayRef) -> String {
         shown(&Field::new("c", array.data_type().clone(), true), array)
+    }
+
+    fn array(array: impl Array + 'static) -> ArrayRef {
+        Arc::new(array)
     }
 
     #[test]
     fn values_stay_exact() {
-        assert_eq!(plain(Arc::new(Int64Array::from(vec![i64::MIN]))), i64::MIN.to_string());
+        assert_eq!(plain(&array(Int64Array::from(vec![i64::MIN]))), i64::MIN.to_string());
         let decimal = Decimal128Array::from(vec![-150]).with_precision_and_scale(38, 2).unwrap();
-        assert_eq!(plain(Arc::new(decimal)), "\"-1.50\"");
-        assert_eq!(plain(Arc::new(Float64Array::from(vec![f64::NAN]))), "\"NaN\"");
-        assert_eq!(plain(Arc::new(BinaryArray::from(vec![&b"\x00\xff"[..]]))), r#""\\x00ff""#);
-        assert_eq!(plain(Arc::new(StringArray::from(vec!["a\"\n"]))), r#""a\"\n""#);
-        assert_eq!(plain(Arc::new(StringArray::from(vec![None::<&str>]))), "null");
+        assert_eq!(plain(&array(decimal)), "\"-1.50\"");
+        assert_eq!(plain(&array(Float64Array::from(vec![f64::NAN]))), "\"NaN\"");
+        assert_eq!(plain(&array(BinaryArray::from(vec![&b"\x00\xff"[..]]))), r#""\\x00ff""#);
+        assert_eq!(plain(&array(StringArray::from(vec!["a\"\n"]))), r#""a\"\n""#);
+        assert_eq!(plain(&array(StringArray::from(vec![None::<&str>]))), "null");
     }
 
     #[test]
     fn instants_read_as_usual_and_infinity_is_a_number() {
         let zoned = |at| TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC");
-        assert_eq!(plain(Arc::new(zoned(1_500_000))), "\"1970-01-01T00:00:01.5Z\"");
-        assert_eq!(plain(Arc::new(zoned(i64::MAX))), i64::MAX.to_string());
-        assert_eq!(plain(Arc::new(Date32Array::from(vec![-1]))), "\"1969-12-31\"");
-        assert_eq!(plain(Arc::new(Date32Array::from(vec![i32::MAX]))), i32::MAX.to_string());
+        assert_eq!(plain(&array(zoned(1_500_000))), "\"1970-01-01T00:00:01.5Z\"");
+        assert_eq!(plain(&array(zoned(i64::MAX))), i64::MAX.to_string());
+        assert_eq!(plain(&array(Date32Array::from(vec![-1]))), "\"1969-12-31\"");
+        assert_eq!(plain(&array(Date32Array::from(vec![i32::MAX]))), i32::MAX.to_string());
         let local = TimestampMicrosecondArray::from(vec![0]);
-        assert_eq!(plain(Arc::new(local)), "\"1970-01-01T00:00:00\"");
+        assert_eq!(plain(&array(local)), "\"1970-01-01T00:00:00\"");
     }
 
     #[test]
     fn extension_types_have_their_own_form() {
         let bytes = [0x11_u8; 16];
-        let array = FixedSizeBinaryArray::try_from_iter([bytes].iter()).unwrap();
+        let uuids = FixedSizeBinaryArray::try_from_iter([bytes].iter()).unwrap();
         let text = "\"11111111-1111-1111-1111-111111111111\"";
-        assert_eq!(shown(&ext::uuid("c"), Arc::new(array)), text);
+        assert_eq!(shown(&ext::uuid("c"), &array(uuids)), text);
         let number = "{\"n\": 12345678901234567890.123}";
         let document: ArrayRef = Arc::new(StringArray::from(vec![number]));
-        assert_eq!(shown(&ext::json("c"), document), number);
+        assert_eq!(shown(&ext::json("c"), &document), number);
         let lines: ArrayRef = Arc::new(StringArray::from(vec!["{\n\"a\":\n1}"]));
-        assert_eq!(shown(&ext::json("c"), lines), "{\"a\":1}");
+        assert_eq!(shown(&ext::json("c"), &lines), "{\"a\":1}");
     }
 }

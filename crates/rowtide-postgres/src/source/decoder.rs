@@ -383,3 +383,6 @@ fn unidentified(table: &TableSchema, what: &str) -> Error {
     ))
     .with_hint("its REPLICA IDENTITY was changed: resync the table")
 }
+
+#[cfg(test)]
+mod tests;

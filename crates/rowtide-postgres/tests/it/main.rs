@@ -12,6 +12,7 @@ mod changes;
 mod follower;
 mod harness;
 mod identity;
+mod liveness;
 mod preflight;
 mod schema;
 mod secure;

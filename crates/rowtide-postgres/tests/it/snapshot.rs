@@ -73,11 +73,7 @@ pub(crate) async fn a_busy_table_arrives_whole_and_once(db: &Db<'_>) {
 }
 
 /// Applies what the fence leaves over; returns how many changes it covered.
-fn apply(
-    rows: &mut BTreeMap<String, String>,
-    batches: Vec<ChangeBatch>,
-    fence: &Fence,
-) -> usize {
+fn apply(rows: &mut BTreeMap<String, String>, batches: Vec<ChangeBatch>, fence: &Fence) -> usize {
     let mut covered = 0;
     for batch in batches {
         let all = batch.len();
@@ -155,4 +151,58 @@ pub(crate) async fn partitioned_tables_are_read_through_their_root(db: &Db<'_>) 
     let mut follower = Follower::start(&source, &attached.checkpoint, &both).await;
     follower.catch_up(&source).await;
     assert_eq!(follower.take_log(), ["insert t 160|c", "delete t 160|NULL", "insert t 10|c"]);
+}
+
+/// What is logged of a partitioned table is decided by its parts.
+pub(crate) async fn parts_decide_how_rows_are_identified(db: &Db<'_>) {
+    use rowtide_core::Identity::{FullRow, Key, None};
+    let cases = [
+        ("plain", "primary key (id)", "", Key),
+        ("one_full", "primary key (id)", "alter table one_full_1 replica identity full", Key),
+        (
+            "one_nothing",
+            "primary key (id)",
+            "alter table one_nothing_1 replica identity nothing",
+            None,
+        ),
+        ("keyless", "check (id > 0)", "", None),
+        ("root_full", "check (id > 0)", "alter table root_full replica identity full", None),
+        (
+            "all_full",
+            "check (id > 0)",
+            "alter table all_full replica identity full; \
+          alter table all_full_1 replica identity full; alter table all_full_2 replica identity full",
+            FullRow,
+        ),
+    ];
+    for (name, constraint, change, _) in cases {
+        db.sql(&format!(
+            "create table {name} (id int, v int, {constraint}) partition by range (id); \
+             create table {name}_1 partition of {name} for values from (1) to (10); \
+             create table {name}_2 partition of {name} for values from (10) to (20); {change}"
+        ));
+    }
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    for (name, _, _, identity) in cases {
+        let table = schema.iter().find(|table| *table.name.name == *name).unwrap();
+        assert_eq!(table.identity, identity, "{name}");
+    }
+    let followed: Vec<_> = schema.iter().filter(|table| table.identity != None).cloned().collect();
+    let from = attach(&source, &followed).await;
+    for table in &followed {
+        let name = &table.name.name;
+        db.sql(&format!(
+            "insert into {name} values (1, 1), (11, 1); update {name} set v = 2; delete from {name}"
+        ));
+    }
+    let mut follower = Follower::start(&source, &from.checkpoint, &followed).await;
+    follower.catch_up(&source).await;
+    let said = |words: &str| follower.log.iter().filter(|line| line.starts_with(words)).count();
+    assert_eq!((said("update plain "), said("update one_full "), said("in all_full ")), (2, 2, 2));
+    assert_eq!(
+        (said("delete plain "), said("delete one_full "), said("delete all_full ")),
+        (2, 2, 2)
+    );
+    assert_eq!(said("stop"), 0, "{:?}", follower.log);
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rowtide_core::{
-    Destination, Error, ErrorKind, Finding, Pattern, Result, Severity, Source, TableName,
+    Destination, Error, ErrorKind, Finding, Pattern, PipelineState, Result, Severity, Source,
+    TableName,
 };
 use rowtide_engine::config::Configuration;
-use rowtide_engine::{Monitor, Pipeline, Summary};
+use rowtide_engine::{Monitor, Pipeline, Settings, Summary};
 
 use super::check::finding_text;
 use crate::cli::Run;
@@ -107,36 +108,63 @@ async fn preflight(
             Err(error) => return Err(error),
         }
     };
-    refuse_errors(&findings, output)
+    let known = peek(destination, &configuration.pipeline).await.unwrap_or_default();
+    refuse_errors(&findings, (settings, &known), output)
 }
 
 /// A pipeline that worked before waits for its source as long as it takes.
 async fn worked_before(destination: &dyn Destination, pipeline: &str) -> bool {
-    let peeked = tokio::time::timeout(Duration::from_secs(5), destination.peek(pipeline)).await;
-    let state = peeked.ok().and_then(Result::ok).flatten();
-    state.is_some_and(|state| state.checkpoint.is_some())
+    peek(destination, pipeline).await.is_some_and(|state| state.checkpoint.is_some())
 }
 
-fn refuse_errors(findings: &[Finding], output: &Output) -> Result<()> {
-    for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+async fn peek(destination: &dyn Destination, pipeline: &str) -> Option<PipelineState> {
+    let peeked = tokio::time::timeout(Duration::from_secs(5), destination.peek(pipeline)).await;
+    peeked.ok().and_then(Result::ok).flatten()
+}
+
+/// Whether a finding keeps a run from starting.
+///
+/// A new pipeline must be free of errors. One that has a checkpoint creates nothing but what a
+/// new table needs; what is wrong with the rest, attaching finds out, and knows what it means for
+/// the data that is there.
+fn is_in_the_way(finding: &Finding, (settings, known): (&Settings, &PipelineState)) -> bool {
+    if finding.severity != Severity::Error || known.checkpoint.is_none() {
+        return finding.severity == Severity::Error;
+    }
+    let table = finding.subject.parse::<Pattern>().ok().and_then(|pattern| pattern.exact());
+    let is_new =
+        |table: TableName| settings.selection.contains(&table) && known.table(&table).is_none();
+    finding.subject.contains('.') && table.is_some_and(is_new)
+}
+
+fn refuse_errors(
+    findings: &[Finding],
+    context: (&Settings, &PipelineState),
+    output: &Output,
+) -> Result<()> {
+    let (errors, others): (Vec<_>, Vec<_>) =
+        findings.iter().partition(|finding| is_in_the_way(finding, context));
+    for finding in others.iter().filter(|finding| finding.severity != Severity::Ok) {
         tracing::warn!(subject = finding.subject, fix = finding.fix, "{}", finding.message);
     }
-    let errors: Vec<_> =
-        findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
     if errors.is_empty() {
         return Ok(());
     }
-    let mut message =
-        format!("{} thing(s) must be fixed first; nothing was created:", errors.len());
-    for finding in &errors {
-        match output.is_json() {
-            true => message.push_str(&format!(" {}: {};", finding.subject, finding.message)),
-            false => {
-                message.push('\n');
-                message.push_str(finding_text(finding, output).trim_end());
-            }
-        }
+    let things =
+        if errors.len() == 1 { "one thing".into() } else { format!("{} things", errors.len()) };
+    let mut message = format!("{things} must be fixed first; nothing was created:");
+    for finding in errors {
+        message.push_str(&match output.is_json() {
+            true => finding_line(finding),
+            false => format!("\n{}", finding_text(finding, output).trim_end()),
+        });
     }
     Err(Error::new(ErrorKind::Config, message)
         .with_hint("`rowtide check` shows everything that was looked at"))
+}
+
+/// A finding for a message of one line.
+fn finding_line(finding: &Finding) -> String {
+    let fix = finding.fix.as_deref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
+    format!(" {}: {}{fix};", finding.subject, finding.message)
 }

@@ -30,7 +30,7 @@ fn filter(output: &Output, global: &Global) -> EnvFilter {
     EnvFilter::new(match (global.quiet, global.verbose) {
         (true, _) => "warn",
         // Where bars are drawn they tell what the messages would.
-        (_, 0) if output.terminal => "warn,rowtide=info",
+        (_, 0) if output.terminal => "warn,rowtide::cmd=info",
         (_, 0) => "warn,rowtide=info,rowtide_engine=info,rowtide_postgres=info,rowtide_duckdb=info",
         (_, 1) => {
             "info,rowtide=debug,rowtide_engine=debug,rowtide_postgres=debug,rowtide_duckdb=debug"

@@ -162,7 +162,7 @@ impl View {
         let estimate = table.estimated_rows.unwrap_or(0);
         let output = &self.output;
         let bar = self.bars.entry(table.name.clone()).or_insert_with(|| {
-            let bar = output.bars().insert_from_back(1, ProgressBar::new(0));
+            let bar = output.bars().insert_from_back(1, ProgressBar::new(1));
             bar.set_style(bar_style());
             bar.set_prefix(table.name.to_string());
             bar
@@ -173,17 +173,17 @@ impl View {
         // An estimate that was too small must not stand at more than 100 %.
         bar.set_length(estimate.max(table.rows).max(1));
         bar.set_position(table.rows);
-        let mut message = format!("{} rows  {}", count(table.rows), bytes(table.bytes));
+        let mut message = format!("{} rows, {}", count(table.rows), bytes(table.bytes));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "positive, and rounded for the eye"
         )]
-        message.push_str(&format!("  {}/s", bytes(rate as u64)));
-        if estimate > table.rows && table.rows > 0 {
+        message.push_str(&format!(", {}/s", bytes(rate as u64)));
+        if estimate > table.rows && table.rows > estimate / 100 && elapsed > 1.0 {
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let left = (estimate - table.rows) as f64 * elapsed / rows;
-            message.push_str(&format!("  {} left", seconds(left)));
+            message.push_str(&format!(", {} left", seconds(left)));
         }
         bar.set_message(message);
     }
@@ -235,7 +235,7 @@ impl View {
 
 fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template(
-        "  {prefix:24!} {bar:24.cyan/black.bright} {percent:>3}%  {wide_msg}",
+        "  {prefix:22!} {bar:10.cyan/black.bright} {percent:>3}%  {wide_msg}",
     )
     .map(|style| style.progress_chars("━╸─"))
     .unwrap_or_else(|_| ProgressStyle::default_bar())

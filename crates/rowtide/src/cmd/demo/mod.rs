@@ -287,7 +287,7 @@ fn report(verdicts: &[Verdict], output: &Output) -> String {
 }
 
 fn farewell(file: &Path) -> String {
-    let file = file.display();
+    let file = file.strip_prefix(".").unwrap_or(file).display();
     format!(
         "The copy is {file}. Look into it:
 

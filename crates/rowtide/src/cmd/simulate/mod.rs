@@ -157,7 +157,7 @@ impl Simulation {
                 Err(error) if error.as_db_error().is_some() => {
                     tracing::debug!(
                         table = %self.targets[at].name,
-                        state = error.code().map(|code| code.code()),
+                        state = error.code().map(tokio_postgres::error::SqlState::code),
                         "change refused"
                     );
                     self.tallies[at].refused += 1;
