@@ -37,7 +37,7 @@ pub(crate) fn measure(options: &Options) -> Result<Rows> {
     let line = run
         .stderr
         .lines()
-        .find(|line| line.contains("delay from commit to durable"))
+        .find(|line| line.contains("run ended"))
         .ok_or_else(|| format!("no delays were logged: {}", run.stderr))?;
     let logged: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
     let field = |name: &str| -> Result<f64> {
@@ -47,9 +47,9 @@ pub(crate) fn measure(options: &Options) -> Result<Rows> {
     };
     Ok(vec![
         ("load".into(), format!("{} transactions/s for {} s", options.rate, options.seconds)),
-        ("transactions".into(), format!("{:.0}", field("count")?)),
-        ("p50".into(), format!("{:.1} ms", field("p50_ms")?)),
-        ("p99".into(), format!("{:.1} ms", field("p99_ms")?)),
-        ("max".into(), format!("{:.1} ms", field("max_ms")?)),
+        ("transactions".into(), format!("{:.0}", field("transactions")?)),
+        ("p50".into(), format!("{:.1} ms", field("latency_ms_p50")?)),
+        ("p99".into(), format!("{:.1} ms", field("latency_ms_p99")?)),
+        ("max".into(), format!("{:.1} ms", field("latency_ms_max")?)),
     ])
 }

@@ -114,7 +114,8 @@ pub struct SnapshotRequest {
 pub struct TableSnapshot {
     /// What the copy contains.
     pub fence: Fence,
-    /// Where the log stood when the fence was taken.
+    /// A position that no change outside the fence lies below: copied rows come first when a
+    /// table's history is put in order by position.
     pub position: u64,
     /// The source's estimate of the table's rows, for progress only.
     pub estimated_rows: Option<u64>,

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -75,8 +75,8 @@ impl ModelDestination {
         for (op, position, seq, ..) in events.iter().filter(|event| event.0 != "snapshot") {
             assert!(seen.insert((*position, *seq)), "{table}: {op} at {position} {seq:?} twice");
         }
-        // Copied rows first: every event that is there was outside the copy's fence.
-        events.sort_by_key(|(op, position, seq, ..)| (op != "snapshot", *position, *seq));
+        // By position alone: copied rows lie before every event outside the copy's fence.
+        events.sort_by_key(|(op, position, seq, ..)| (*position, op != "snapshot", *seq));
         let mut rows = BTreeMap::new();
         for (op, _, _, k, v) in events {
             match op.as_str() {

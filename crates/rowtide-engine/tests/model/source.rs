@@ -110,6 +110,7 @@ impl Source for ModelSource {
         let mut dice = self.dice();
         dice.pause().await;
         let barrier = self.barrier.load(Ordering::Relaxed);
+        let position = self.log.end();
         while request.settle && !self.log.is_settled(barrier) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -129,7 +130,6 @@ impl Source for ModelSource {
         if parts.is_empty() {
             parts.push(Box::new(Part { rows: None, dice: self.dice() }));
         }
-        let position = view.wal_end;
         Ok(TableSnapshot { fence, position, estimated_rows: None, estimated_bytes: None, parts })
     }
 

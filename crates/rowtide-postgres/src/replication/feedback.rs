@@ -72,7 +72,7 @@ impl Progress {
     }
 
     /// How long nothing has arrived.
-    fn silence(&self) -> Duration {
+    pub(crate) fn silence(&self) -> Duration {
         let heard = u64::try_from(self.heard.load(Ordering::Relaxed)).unwrap_or(0);
         self.since.elapsed().saturating_sub(Duration::from_millis(heard))
     }

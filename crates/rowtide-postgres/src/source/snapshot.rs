@@ -48,6 +48,10 @@ pub(super) async fn open(
     let table = &request.table;
     let doing = format!("copying {}", table.name);
     let sql = source.sql().await?;
+    // Read before settling: whatever committed below has ended by the time of the fence, so every
+    // change that the stream adds to this copy lies beyond. History is in order by position.
+    let query = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text";
+    let position = parse_lsn(get(&sql.row(&doing, query, &[]).await?, 0)?)?;
     if request.settle {
         settle(&sql).await?;
     }
@@ -89,7 +93,7 @@ pub(super) async fn open(
     let parts = futures::future::try_join_all(opening).await?;
     Ok(TableSnapshot {
         fence: Fence::Xids(XidSnapshot::parse(&xids, Offset(wal_end))?),
-        position: wal_end,
+        position,
         estimated_rows: locked.estimated_rows,
         estimated_bytes: (!partitioned).then_some(bytes),
         parts: parts.into_iter().map(|part| Box::new(part) as Box<dyn SnapshotPart>).collect(),

@@ -40,6 +40,11 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 const IDLE_ASKED: Duration = Duration::from_millis(200);
 /// How long a finished transaction may wait for more that has already arrived.
 const LINGER: Duration = Duration::from_millis(5);
+/// A read of fewer bytes than this is small; after so many in a row the reader pauses for a moment
+/// whenever nobody waits, so that one wake-up brings many rows.
+const SMALL_READ: usize = 16 << 10;
+const SMALL_READS: u32 = 4;
+const GATHER_PAUSE: Duration = Duration::from_millis(1);
 /// How much may be gathered from what has already arrived.
 const GATHER: usize = 1 << 20;
 /// How long saying goodbye in order may take.
@@ -105,6 +110,7 @@ pub(super) async fn start_on(
     let demand = Arc::new(Demand::default());
     let (sender, segments) = mpsc::channel(1);
     let policy = source.options.unrepresentable;
+    let silence = (with.timeout * 2).max(Duration::from_secs(5));
     let reader = Reader {
         source: source.clone(),
         sql: None,
@@ -114,13 +120,15 @@ pub(super) async fn start_on(
         demand: Arc::clone(&demand),
         sender,
         buffer_bytes: with.start.buffer_bytes,
-        silence: (with.timeout * 2).max(Duration::from_secs(5)),
+        silence,
         binary: with.binary,
         slot: with.slot,
         pending_since: None,
         last_idle: None,
         asked: false,
         busy: false,
+        pace: Pace::default(),
+        watch: tokio::time::interval(silence / 4),
     };
     let heartbeat = source
         .options
@@ -294,6 +302,31 @@ struct Reader<R> {
     asked: bool,
     /// Transactions were handed over since idle progress was.
     busy: bool,
+    pace: Pace,
+    /// When to look whether the server has fallen silent.
+    watch: tokio::time::Interval,
+}
+
+/// Notices that the log arrives in many small pieces: the server sends each row by itself, and a
+/// reader that is faster would wake up for each.
+#[derive(Debug, Default)]
+struct Pace {
+    small: u32,
+}
+
+impl Pace {
+    fn read(&mut self, bytes: usize) {
+        self.small = if bytes < SMALL_READ { self.small.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether to wait a moment before the next read; asked once per read.
+    fn is_dripping(&mut self) -> bool {
+        let dripping = self.small > SMALL_READS;
+        if dripping {
+            self.small = 0;
+        }
+        dripping
+    }
 }
 
 impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
@@ -328,6 +361,9 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
     /// Waits for bytes, for a consumer, or for the time to report idle progress.
     async fn wait(&mut self) -> Result<()> {
         let finished = self.decoder.open().is_none();
+        if self.pace.is_dripping() && !(finished && self.demand.is_wanted()) {
+            tokio::time::sleep(GATHER_PAUSE).await;
+        }
         let data = finished && self.decoder.has_transactions();
         let idle = finished && !data && self.decoder.has_progress();
         let rest = match (self.asked, self.busy) {
@@ -340,15 +376,17 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             _ => Duration::ZERO,
         };
         tokio::select! {
-            filled = tokio::time::timeout(self.silence, self.frames.fill()) => {
-                match filled {
-                    Ok(Ok(_)) => self.progress.heard(),
-                    Ok(Err(error)) => {
-                        return Err(Error::unavailable("reading the log").with_source(error));
-                    }
-                    Err(_) => return Err(Error::unavailable(format!(
+            filled = self.frames.fill() => {
+                let read = filled
+                    .map_err(|error| Error::unavailable("reading the log").with_source(error))?;
+                self.pace.read(read);
+                self.progress.heard();
+            }
+            _ = self.watch.tick() => {
+                if self.progress.silence() >= self.silence {
+                    return Err(Error::unavailable(format!(
                         "the server has said nothing for {} s", self.silence.as_secs()
-                    ))),
+                    )));
                 }
             }
             () = self.demand.wait(), if data => self.hand_over().await?,
@@ -390,6 +428,8 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
         }
         if self.decoder.bytes() >= self.buffer_bytes {
             self.demand.wait().await;
+            // Nothing was read in the meantime: that is not the server's silence.
+            self.progress.heard();
             self.hand_over().await?;
         }
         Ok(())

@@ -360,6 +360,7 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
             interrupted = summary.interrupted,
             latency_ms_p50 = stream.latency.quantile_ms(0.5),
             latency_ms_p99 = stream.latency.quantile_ms(0.99),
+            latency_ms_max = stream.latency.max_ms(),
             checkpoint,
             seconds = took.as_secs_f64(),
             "run ended"
