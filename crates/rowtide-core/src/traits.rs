@@ -102,9 +102,9 @@ pub struct SnapshotRequest {
     pub table: Arc<TableSchema>,
     /// How many parts to read it in, at most.
     pub lanes: usize,
-    /// Wait, before taking the fence, until every transaction that ran when the source was
-    /// attached (or, if later, when the table began to be published) has ended. Without it a
-    /// transaction whose rows the stream has already passed could still be invisible to the copy.
+    /// Wait, before taking the fence, until every transaction that runs now has ended. Without it
+    /// a transaction whose rows the stream has already passed could still be invisible to the
+    /// copy, and [`TableSnapshot::position`] could lie above changes that the copy lacks.
     pub settle: bool,
     /// Close a batch at about this many bytes.
     pub batch_bytes: usize,

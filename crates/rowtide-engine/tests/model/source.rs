@@ -1,7 +1,7 @@
 //! The log as a source: snapshots with late visibility, segments cut anywhere, faults.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch};
@@ -25,7 +25,6 @@ pub(crate) struct ModelSource {
     seed: AtomicU64,
     faults: f64,
     healed: Arc<AtomicBool>,
-    barrier: AtomicU32,
     acknowledged: Arc<AtomicU64>,
 }
 
@@ -44,7 +43,6 @@ impl ModelSource {
             seed: AtomicU64::new(seed.wrapping_mul(7919)),
             faults,
             healed: Arc::default(),
-            barrier: AtomicU32::new(0),
             acknowledged: Arc::default(),
         }
     }
@@ -97,7 +95,6 @@ impl Source for ModelSource {
 
     async fn attach(&self, request: AttachRequest<'_>) -> Result<Attached> {
         self.dice().fault("attach")?;
-        self.barrier.store(self.log.next_xid(), Ordering::Relaxed);
         let known = request.known.and_then(|(_, checkpoint)| checkpoint);
         if let Some(checkpoint) = known {
             assert!(self.acknowledged() <= checkpoint.position().0, "acknowledged too much");
@@ -109,8 +106,8 @@ impl Source for ModelSource {
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {
         let mut dice = self.dice();
         dice.pause().await;
-        let barrier = self.barrier.load(Ordering::Relaxed);
         let position = self.log.end();
+        let barrier = self.log.next_xid();
         while request.settle && !self.log.is_settled(barrier) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
