@@ -19,6 +19,7 @@ pub(crate) struct Arena {
     pub(crate) server: PostgresServer,
     directory: tempfile::TempDir,
     binary: PathBuf,
+    parameters: String,
 }
 
 impl Arena {
@@ -35,7 +36,7 @@ impl Arena {
                 options.binary.display()
             )
         })?;
-        Ok(Self { server, directory, binary })
+        Ok(Self { server, directory, binary, parameters: options.parameters.clone() })
     }
 
     pub(crate) fn sql(&self, sql: &str) -> Result<String> {
@@ -56,9 +57,10 @@ impl Arena {
         let path = self.directory.path().join(format!("{name}.toml"));
         let text = format!(
             "version = 1\npipeline = \"{name}\"\n[source]\nurl = \"{}\"\n[destination]\n\
-             url = \"duckdb:{}\"\n[tables]\ninclude = [\"public.*\"]\n{rules}\n",
+             url = \"duckdb:{}{}\"\n[tables]\ninclude = [\"public.*\"]\n{rules}\n",
             self.server.url(DB),
-            self.file(name).display()
+            self.file(name).display(),
+            self.parameters
         );
         std::fs::write(&path, text).map_err(|e| format!("write {}: {e}", path.display()))?;
         let config = path.display().to_string();

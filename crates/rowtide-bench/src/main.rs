@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Which measurements: copy, drain, latency, large, kills.
     #[arg(long, value_delimiter = ',', default_value = "copy,drain,latency,large")]
     only: Vec<String>,
+    /// Parameters of the destination's URL, for example `?threads=2`.
+    #[arg(long, default_value = "")]
+    parameters: String,
     /// Rows of the wide table that is copied.
     #[arg(long, default_value_t = 1_000_000)]
     copy_rows: u64,

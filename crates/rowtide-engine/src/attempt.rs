@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::now_micros;
 use crate::copy::{Copied, Copier, CopyContext};
+use crate::pace::Pace;
 use crate::plan::{Action, Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::Router;
@@ -53,6 +54,8 @@ struct Running<'a> {
     epoch_changes: u64,
     /// When the transactions of the open epoch committed, in microseconds since 1970 UTC.
     epoch_commits: Vec<i64>,
+    /// When the next segment may be asked for.
+    pace: Pace,
 }
 
 /// What woke the loop.
@@ -107,11 +110,11 @@ impl<'a> Attempt<'a> {
             _ => None,
         };
         let durable = watch::Sender::new(checkpoint.clone().unwrap_or_default());
+        let buffer_bytes = self.settings.buffer_bytes;
         let streaming = checkpoint.filter(|_| self.settings.mode != RunMode::FullLoad);
         let stream = match streaming {
             Some(checkpoint) => {
                 let tables = followed.iter().map(|p| Arc::clone(&p.plan.source)).collect();
-                let buffer_bytes = self.settings.buffer_bytes;
                 let start = StreamStart { checkpoint, tables, buffer_bytes };
                 Some(source.stream(start, durable.subscribe()).await?)
             }
@@ -139,6 +142,7 @@ impl<'a> Attempt<'a> {
             mid_transaction: false,
             epoch_changes: 0,
             epoch_commits: Vec::new(),
+            pace: Pace::new(buffer_bytes),
         })
     }
 
@@ -265,7 +269,7 @@ impl Running<'_> {
                     biased;
                     _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
                     copied = self.copier.next(), if !self.mid_transaction => Event::Copied(Box::new(copied)),
-                    segment = next(stream) => Event::Segment(segment),
+                    segment = next(stream, self.pace) => Event::Segment(segment),
                 }
             };
             match event {
@@ -299,6 +303,7 @@ impl Running<'_> {
     }
 
     async fn segment(&mut self, segment: Segment) -> Result<()> {
+        self.pace.took(&segment);
         for item in segment.items {
             if let StreamItem::Changes(batch) = &item {
                 self.epoch_commits.extend(batch.commits.iter().map(|run| run.commit.committed_at));
@@ -403,9 +408,12 @@ impl Running<'_> {
 }
 
 /// The stream's next segment; waits for ever without a stream.
-async fn next(stream: Option<&mut Box<dyn ChangeStream>>) -> Result<Segment> {
+async fn next(stream: Option<&mut Box<dyn ChangeStream>>, pace: Pace) -> Result<Segment> {
     match stream {
-        Some(stream) => stream.next().await,
+        Some(stream) => {
+            pace.wait().await;
+            stream.next().await
+        }
         None => std::future::pending().await,
     }
 }

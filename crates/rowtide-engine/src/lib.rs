@@ -15,6 +15,7 @@ mod clock;
 pub mod config;
 mod copy;
 mod latency;
+mod pace;
 mod pipeline;
 mod plan;
 mod progress;

@@ -48,6 +48,8 @@ pub(super) struct Decoder {
     start: u64,
     open: Option<Commit>,
     skipping: bool,
+    /// The open transaction changed something that is followed.
+    touched: bool,
     ordinal: u32,
     items: Vec<StreamItem>,
     bytes: usize,
@@ -77,6 +79,7 @@ impl Decoder {
             start,
             open: None,
             skipping: false,
+            touched: false,
             ordinal: 0,
             items: Vec::new(),
             bytes: 0,
@@ -124,6 +127,7 @@ impl Decoder {
                 }
                 self.open = Some(Commit { position: Offset(commit_lsn), xid, committed_at });
                 self.skipping = commit_lsn < self.start;
+                self.touched = false;
                 self.ordinal = 0;
             }
             Message::Commit { commit_lsn, end_lsn, committed_at } => {
@@ -132,9 +136,13 @@ impl Decoder {
                     return Err(Malformed("a commit that does not fit its transaction").into());
                 }
                 if !self.skipping {
+                    self.end = self.end.max(end_lsn);
+                }
+                // A transaction without changes (PostgreSQL 14 sends those of unpublished tables)
+                // is progress of an idle log, and not worth a commit.
+                if self.touched {
                     self.transactions += 1;
                     self.committed_at = Some(committed_at);
-                    self.end = self.end.max(end_lsn);
                     return Ok(Event::Committed);
                 }
             }
@@ -185,6 +193,7 @@ impl Decoder {
             self.items.push(StreamItem::Changes(batch));
         }
         for change in changes {
+            self.touched = true;
             match &change {
                 SchemaChange::Unsupported { .. } => table.stopped = true,
                 followed => table.schema = Arc::clone(followed.table()),
@@ -205,6 +214,7 @@ impl Decoder {
         }
         table.stopped = true;
         table.buffer = None;
+        self.touched = true;
         let table = Arc::clone(&table.schema);
         let reason = reason.to_owned();
         self.items.push(StreamItem::Schema(SchemaChange::Unsupported { table, reason }));
@@ -225,7 +235,7 @@ impl Decoder {
     /// The buffer for a change of `relation`; `None` if the change is not wanted.
     #[inline]
     fn buffer<'t>(
-        (tables, items): (&'t mut HashMap<u32, Followed>, &mut Vec<StreamItem>),
+        (tables, items, touched): (&'t mut HashMap<u32, Followed>, &mut Vec<StreamItem>, &mut bool),
         relation: u32,
         len: usize,
     ) -> Result<Option<&'t mut TableBuffer>> {
@@ -237,6 +247,7 @@ impl Decoder {
         if buffer.is_full(len) {
             items.extend(buffer.take()?.map(StreamItem::Changes));
         }
+        *touched = true;
         Ok(Some(buffer))
     }
 
@@ -246,7 +257,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         expect(tuples, 0, b'N')?;
         read_tuple(tuples, 1, &mut self.new)?;
@@ -261,7 +272,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         let mut at = 0;
         if image.is_some() {
@@ -299,7 +310,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
         match (buffer.schema.identity, image) {
@@ -329,6 +340,7 @@ impl Decoder {
             tables.push(Arc::clone(&table.schema));
         }
         if !tables.is_empty() {
+            self.touched = true;
             self.items.push(StreamItem::Truncate { tables, commit, ordinal });
         }
         Ok(())

@@ -89,7 +89,7 @@ pub(super) async fn create(source: &PostgresSource, sql: &Sql) -> Result<u64> {
             tracing::info!(%blockers, "slot waits for transactions to end");
             match tokio::time::timeout(limit.saturating_sub(PATIENCE), creating).await {
                 Ok(created) => created,
-                Err(_) => return Err(give_up(source, sql, &doing).await),
+                Err(_) => return Err(give_up(source, &doing).await),
             }
         }
     };
@@ -105,7 +105,7 @@ pub(super) async fn create(source: &PostgresSource, sql: &Sql) -> Result<u64> {
 }
 
 /// Takes the wish back, so that no half-made slot holds the log.
-async fn give_up(source: &PostgresSource, sql: &Sql, doing: &str) -> Error {
+async fn give_up(source: &PostgresSource, doing: &str) -> Error {
     let blockers = blockers(source).await;
     if let Ok(other) = source.sql().await {
         // The slot's own session is cancelled by its process id: this needs no TLS set up again.
@@ -115,7 +115,6 @@ async fn give_up(source: &PostgresSource, sql: &Sql, doing: &str) -> Error {
             let _ = other.rows("cancelling", cancel, &[&pid]).await;
         }
     }
-    let _ = sql;
     let waited = source.options.slot_timeout().as_secs();
     Error::unavailable(format!("{doing}: transactions still ran after {waited} s: {blockers}"))
         .with_hint("end them, or raise slot_timeout")

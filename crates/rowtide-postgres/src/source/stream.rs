@@ -44,6 +44,8 @@ const LINGER: Duration = Duration::from_millis(5);
 /// whenever nobody waits, so that one wake-up brings many rows.
 const SMALL_READ: usize = 16 << 10;
 const SMALL_READS: u32 = 4;
+/// A read that waited longer found a quiet log.
+const QUIET: Duration = Duration::from_millis(5);
 const GATHER_PAUSE: Duration = Duration::from_millis(1);
 /// How much may be gathered from what has already arrived.
 const GATHER: usize = 1 << 20;
@@ -315,17 +317,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn read(&mut self, bytes: usize) {
-        self.small = if bytes < SMALL_READ { self.small.saturating_add(1) } else { 0 };
+    /// Takes note of a read that took `waited`.
+    fn read(&mut self, bytes: usize, waited: Duration) {
+        let dense = bytes < SMALL_READ && waited < QUIET;
+        self.small = if dense { self.small.saturating_add(1) } else { 0 };
     }
 
-    /// Whether to wait a moment before the next read; asked once per read.
-    fn is_dripping(&mut self) -> bool {
-        let dripping = self.small > SMALL_READS;
-        if dripping {
-            self.small = 0;
-        }
-        dripping
+    /// Whether to wait a moment before the next read.
+    fn is_dripping(&self) -> bool {
+        self.small > SMALL_READS
     }
 }
 
@@ -364,6 +364,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
         if self.pace.is_dripping() && !(finished && self.demand.is_wanted()) {
             tokio::time::sleep(GATHER_PAUSE).await;
         }
+        let began = Instant::now();
         let data = finished && self.decoder.has_transactions();
         let idle = finished && !data && self.decoder.has_progress();
         let rest = match (self.asked, self.busy) {
@@ -379,7 +380,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             filled = self.frames.fill() => {
                 let read = filled
                     .map_err(|error| Error::unavailable("reading the log").with_source(error))?;
-                self.pace.read(read);
+                self.pace.read(read, began.elapsed());
                 self.progress.heard();
             }
             _ = self.watch.tick() => {

@@ -155,6 +155,7 @@ pub(crate) fn run_all(major: Major) {
         identity::tables_come_and_go,
         identity::a_given_publication_is_left_alone,
         identity::a_second_reader_is_told_to_wait,
+        identity::a_slot_that_has_to_wait_names_who_it_waits_for,
         preflight::findings_name_the_fix,
         preflight::tables_without_identity_are_refused_before_anything_is_made,
         secure::wrong_credentials_are_access_errors,

@@ -4,7 +4,7 @@ use rowtide_core::traits::AttachRequest;
 use rowtide_core::{Checkpoint, ErrorKind, Mode, Offset, Source};
 
 use crate::follower::Follower;
-use crate::harness::{Db, attach, attach_as, discover};
+use crate::harness::{Db, attach, attach_as, discover, wait_until};
 
 pub(crate) async fn what_was_made_is_found_again(db: &Db<'_>) {
     db.sql("create table t (id int primary key); create table k (v int)");
@@ -178,4 +178,26 @@ pub(crate) async fn a_second_reader_is_told_to_wait(db: &Db<'_>) {
     let known = Some((&first.identity, Some(&first.checkpoint)));
     let error = source.attach(AttachRequest { tables: &tables, known }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SchemaDrift, "{error}");
+}
+
+/// Making a slot waits for transactions that write. Who makes it wait is named, and giving up
+/// leaves no slot behind that would hold the log.
+pub(crate) async fn a_slot_that_has_to_wait_names_who_it_waits_for(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source_with("p", |options| {
+        options.slot_timeout =
+            Some(rowtide_postgres::Interval::new(std::time::Duration::from_secs(1)));
+    });
+    let schema = discover(&source, &["t"]).await;
+    let blocker = source.connect_sql().await.unwrap();
+    blocker.batch_execute("begin; insert into public.t values (1)").await.unwrap();
+    let pid: i32 = blocker.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let error = attach_as(&source, &schema, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains(&format!("pid {pid} ")), "{error}");
+    let left =
+        format!("select count(*) from pg_replication_slots where slot_name = '{}'", db.slot("p"));
+    wait_until("the half-made slot to vanish", || db.sql(&left) == "0").await;
+    blocker.batch_execute("commit").await.unwrap();
+    attach(&source, &schema).await;
 }
