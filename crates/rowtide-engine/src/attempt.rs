@@ -10,7 +10,8 @@ use rowtide_core::traits::{
     AttachRequest, ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer,
 };
 use rowtide_core::{
-    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TablePlan, TableSchema, Watermark,
+    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, Source, TableName, TablePlan,
+    TableState, Watermark,
 };
 use tokio::sync::watch;
 
@@ -31,6 +32,10 @@ pub(crate) struct Reached {
     pub(crate) attached: bool,
     /// Something was committed after that.
     pub(crate) committed: bool,
+    /// What is to be copied is remembered as such.
+    pub(crate) planned: bool,
+    /// Tables whose copy was put in place.
+    pub(crate) promoted: Vec<TableName>,
 }
 
 pub(crate) struct Attempt<'a> {
@@ -94,16 +99,15 @@ impl<'a> Attempt<'a> {
         self.reached.opened = true;
         let state = writer.state().await?;
         let discovered = source.discover(&self.settings.selection).await?;
-        let planned = plan_tables(&discovered, &self.settings, &state)?;
-        show_tables(self.pipeline, &planned, &state);
-
-        let followed: Vec<&Planned> = planned.iter().filter(|p| p.is_followed()).collect();
-        let checkpoint = match followed.is_empty() {
-            true => None,
-            false => Some(self.attach(writer.as_mut(), &state, &followed).await?),
+        let mut planned = plan_tables(&discovered, &self.settings, &state, &self.reached.promoted)?;
+        let checkpoint = match planned.iter().any(Planned::is_followed) {
+            true => Some(self.attach(writer.as_mut(), &state, &mut planned).await?),
+            false => None,
         };
         self.reached.attached = true;
+        show_tables(self.pipeline, &planned, &state);
         let copies = prepare(writer.as_mut(), &planned, &state).await?;
+        self.reached.planned = true;
 
         let goal = match (self.settings.once, &checkpoint) {
             (true, Some(_)) => Some(source.operations().head().await?),
@@ -114,8 +118,16 @@ impl<'a> Attempt<'a> {
         let streaming = checkpoint.filter(|_| self.settings.mode != RunMode::FullLoad);
         let stream = match streaming {
             Some(checkpoint) => {
-                let tables = followed.iter().map(|p| Arc::clone(&p.plan.source)).collect();
-                let start = StreamStart { checkpoint, tables, buffer_bytes };
+                let followed = || planned.iter().filter(|p| p.is_followed());
+                let start = StreamStart {
+                    checkpoint,
+                    tables: followed().map(|p| Arc::clone(&p.plan.source)).collect(),
+                    copying: followed()
+                        .filter(|p| p.is_copied())
+                        .map(|p| p.plan.source.id)
+                        .collect(),
+                    buffer_bytes,
+                };
                 Some(source.stream(start, durable.subscribe()).await?)
             }
             None => None,
@@ -146,29 +158,27 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Makes or proves the source's side, and stores what is new about it.
+    /// Makes or proves the source's side, and stores what is new about it. Tables that were not
+    /// followed for a while are planned anew: the log alone no longer has all of their changes.
     async fn attach(
         &self,
         writer: &mut dyn Writer,
         state: &PipelineState,
-        followed: &[&Planned],
+        planned: &mut [Planned],
     ) -> Result<Checkpoint> {
         let source = &self.pipeline.source;
         let intent = source.operations().intent();
         if state.identity.is_none() {
+            refuse_foreign(source.as_ref(), &self.pipeline.name).await?;
             // The intent is durable before anything is made at the source, so that a crash in
             // between leaves nothing that nobody owns.
             writer.commit(Progress { identity: Some(&intent), ..Progress::default() }).await?;
         }
-        let tables: Vec<(Arc<TableSchema>, _)> =
-            followed.iter().map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
-        let known = state.identity.as_ref().map(|id| (id, state.checkpoint.as_ref()));
-        let attached = source
-            .attach(AttachRequest {
-                tables: &tables,
-                known: Some(known.unwrap_or((&intent, None))),
-            })
-            .await?;
+        let followed = planned.iter().filter(|p| p.is_followed());
+        let tables: Vec<_> = followed.map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
+        let identity = state.identity.as_ref().unwrap_or(&intent);
+        let known = Some((identity, state.checkpoint.as_ref()));
+        let attached = source.attach(AttachRequest { tables: &tables, known }).await?;
         if let Some(stored) = &state.checkpoint
             && !attached.checkpoint.covers(stored)
         {
@@ -177,16 +187,41 @@ impl<'a> Attempt<'a> {
                 attached.checkpoint
             )));
         }
-        writer
-            .commit(Progress {
-                checkpoint: Some(&attached.checkpoint),
-                identity: Some(&attached.identity),
-                error: None,
-            })
-            .await?;
+        for one in planned.iter_mut() {
+            let name = &one.plan.source.name;
+            let known = state.table(name).filter(|_| matches!(one.action, Action::Follow(_)));
+            if let Some(known) = known.filter(|_| attached.added.contains(name)) {
+                one.catch_up(self.settings.mode);
+                // With the identity, or a crash would forget that the log has a gap for it.
+                let phase = Phase::Pending;
+                writer.remember(&TableState { phase, ..known.clone() }).await?;
+            }
+        }
+        let progress = Progress {
+            checkpoint: Some(&attached.checkpoint),
+            identity: Some(&attached.identity),
+            error: None,
+        };
+        writer.commit(progress).await?;
         tracing::info!(checkpoint = %attached.checkpoint, "source attached");
         Ok(attached.checkpoint)
     }
+}
+
+/// A destination that knows nothing must not take over what another one follows with.
+async fn refuse_foreign(source: &dyn Source, pipeline: &str) -> Result<()> {
+    let status = source.operations().status().await?;
+    if status.acknowledged.is_none() && status.retained_bytes.is_none() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "the source already keeps its log for a pipeline named `{pipeline}`, of which this \
+         destination knows nothing"
+    ))
+    .with_hint(
+        "use the destination that pipeline writes to, give this one another name, or, if nothing \
+         needs the old one any more, remove it with `rowtide teardown`",
+    ))
 }
 
 /// Remembers what begins, creates what starts empty; returns what is to be copied.
@@ -201,9 +236,10 @@ async fn prepare(
         let known = state.table(&one.plan.source.name);
         match &one.action {
             Action::Copy | Action::Load => {
-                let mut copying = one.state(Phase::Copying);
-                copying.rows_copied = known.map_or(0, |known| known.rows_copied);
-                writer.remember(&copying).await?;
+                // What is remembered tells what the target is until the copy takes its place.
+                let copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
+                let (phase, reason) = (Phase::Copying, None);
+                writer.remember(&TableState { phase, reason, ..copying }).await?;
                 copies.push(one.plan.clone());
             }
             Action::Follow(fence) if known.is_none() => {
@@ -217,7 +253,7 @@ async fn prepare(
                 stopped.reason = Some(reason.clone());
                 writer.remember(&stopped).await?;
             }
-            Action::Follow(_) | Action::Leave(_) => continue,
+            Action::Follow(_) | Action::Leave(_) | Action::Keep => continue,
         }
         any = true;
     }
@@ -233,6 +269,7 @@ fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &PipelineState) 
         let (phase, reason) = match &planned.action {
             Action::Copy | Action::Load => (Phase::Pending, None),
             Action::Follow(_) => (Phase::Streaming, None),
+            Action::Keep => (Phase::Loaded, None),
             Action::Leave(reason) => (Phase::Stopped, Some(reason.clone())),
         };
         TableProgress {
@@ -380,6 +417,7 @@ impl Running<'_> {
         // The checkpoint stays: what was kept aside lies at or below it.
         self.writer.commit(Progress::default()).await?;
         self.attempt.reached.committed = true;
+        self.attempt.reached.promoted.push(name.clone());
         tracing::info!(table = %name, replayed = changes, "copy in place");
         self.attempt.pipeline.monitor.update(|snapshot| snapshot.stream.changes += changes);
         Ok(())

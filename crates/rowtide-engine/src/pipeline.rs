@@ -47,17 +47,24 @@ impl Pipeline {
     /// The first error that is not transient, after it was stored for `status`.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<Summary> {
         let mut backoff = Backoff::new(self.settings.retry_initial, self.settings.retry_max);
-        let settings = Arc::new(self.settings.clone());
+        let mut settings = Arc::new(self.settings.clone());
+        let mut promoted = Vec::new();
         let started = Instant::now();
         let mut ever_ran = false;
         loop {
-            let mut reached = Reached::default();
+            let mut reached =
+                Reached { promoted: std::mem::take(&mut promoted), ..Reached::default() };
             let attempt = Attempt::new(&self, Arc::clone(&settings), &mut reached);
             let error = match attempt.run(&mut shutdown).await {
                 Ok(summary) => return Ok(summary),
                 Err(error) => error,
             };
             ever_ran |= reached.attached;
+            promoted = reached.promoted;
+            if reached.planned {
+                // What was to be copied again is remembered so; a later attempt goes on from there.
+                Arc::make_mut(&mut settings).resync.clear();
+            }
             if reached.committed {
                 backoff.reset();
             }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rowtide_core::{
-    Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TablePlan, TableSchema,
-    TableState,
+    Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TableName, TablePlan,
+    TableSchema, TableState,
 };
 
 use crate::{RunMode, Settings};
@@ -28,9 +28,29 @@ pub(crate) enum Action {
     Follow(Fence),
     /// Leaves it alone: it stopped, for this reason.
     Leave(String),
+    /// Leaves it alone: it was loaded in this run.
+    Keep,
 }
 
 impl Planned {
+    /// Whether the table is being copied before it is followed.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.action == Action::Copy
+    }
+
+    /// The log has a gap for this table, which was followed before.
+    pub(crate) fn catch_up(&mut self, mode: RunMode) {
+        let name = &self.plan.source.name;
+        tracing::warn!(table = %name, "table was not followed for a while, so it is copied again");
+        self.action = match mode {
+            RunMode::Auto | RunMode::FullLoad => Action::Copy,
+            RunMode::Cdc => Action::Leave(format!(
+                "{name} was not followed for a while; copy it again with `rowtide run --resync \
+                 '{name}'`"
+            )),
+        };
+    }
+
     /// Whether the stream must deliver this table.
     pub(crate) fn is_followed(&self) -> bool {
         matches!(self.action, Action::Copy | Action::Follow(_))
@@ -57,7 +77,7 @@ pub(crate) fn table_state(plan: &TablePlan, phase: Phase) -> TableState {
     }
 }
 
-/// Plans every discovered table.
+/// Plans every discovered table; those in `done` were copied in this run already.
 ///
 /// # Errors
 /// `Config` listing everything that contradicts: no table, clashing names, a table that was made
@@ -66,6 +86,7 @@ pub(crate) fn plan_tables(
     discovered: &[Arc<TableSchema>],
     settings: &Settings,
     state: &PipelineState,
+    done: &[TableName],
 ) -> Result<Vec<Planned>> {
     if discovered.is_empty() {
         return Err(Error::config("no table at the source matches the selection")
@@ -80,7 +101,8 @@ pub(crate) fn plan_tables(
         if let Some(other) = targets.insert(plan.target.clone(), &table.name) {
             problems.push(format!("{other} and {} both go to {}", table.name, plan.target));
         }
-        match action(plan, settings, state.table(&table.name)) {
+        let copied = done.contains(&table.name);
+        match action(plan, settings, state.table(&table.name), copied) {
             Ok(decided) => planned.push(decided),
             Err(problem) => problems.push(problem),
         }
@@ -121,36 +143,44 @@ pub(crate) fn plan_of(table: &Arc<TableSchema>, settings: &Settings) -> TablePla
     }
 }
 
-/// Metadata columns that the source's table already uses as names.
-fn clashes(plan: &TablePlan) -> Vec<String> {
-    let metadata = plan.metadata.fields();
-    let taken = |name: &str| {
-        plan.source.columns.iter().any(|column| column.name().eq_ignore_ascii_case(name))
-    };
-    metadata
-        .iter()
-        .filter(|field| taken(field.name()))
-        .map(|field| {
-            format!(
-                "{} has a column named {} like a metadata column; map the metadata column to \
+/// Column names that could not stand beside each other in a destination that ignores case.
+pub(crate) fn clashes(plan: &TablePlan) -> Vec<String> {
+    let name = &plan.source.name;
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut problems = Vec::new();
+    for column in &plan.source.columns {
+        if let Some(other) = seen.insert(column.name().to_lowercase(), column.name()) {
+            let column = column.name();
+            problems.push(format!(
+                "{name} has columns named {other} and {column}, which differ only in case; rename \
+                 one of them at the source"
+            ));
+        }
+    }
+    for field in plan.metadata.fields() {
+        if seen.contains_key(&field.name().to_lowercase()) {
+            problems.push(format!(
+                "{name} has a column named {} like a metadata column; map the metadata column to \
                  another name",
-                plan.source.name,
                 field.name()
-            )
-        })
-        .collect()
+            ));
+        }
+    }
+    problems
 }
 
 fn action(
     plan: TablePlan,
     settings: &Settings,
     known: Option<&TableState>,
+    copied: bool,
 ) -> Result<Planned, String> {
     let name = &plan.source.name;
     let copy = if plan.mode == Mode::Replace { Action::Load } else { Action::Copy };
-    let afresh = plan.mode == Mode::Replace
+    let wanted = plan.mode == Mode::Replace
         || settings.mode == RunMode::FullLoad
         || settings.resync.iter().any(|pattern| pattern.matches(name));
+    let afresh = wanted && !copied;
     let Some(known) = known else {
         let follow = settings.mode == RunMode::Cdc && plan.mode != Mode::Replace;
         let action = if follow { Action::Follow(Fence::Nothing) } else { copy };
@@ -160,6 +190,7 @@ fn action(
         return Ok(Planned { plan, action: copy });
     }
     match known.phase {
+        Phase::Loaded if copied => Ok(Planned { plan, action: Action::Keep }),
         Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
         Phase::Stopped => {
             let reason = known.reason.clone().unwrap_or_default();
@@ -197,7 +228,7 @@ fn follow(plan: &TablePlan, known: &TableState) -> Result<Planned, String> {
 #[cfg(test)]
 mod tests {
     use arrow_schema::{DataType, Field};
-    use rowtide_core::{Column, DeleteMode, Identity, Offset, TableName, TableSelection};
+    use rowtide_core::{Column, DeleteMode, Identity, Offset, TableSelection};
 
     use super::*;
     use crate::TableRule;
@@ -234,7 +265,7 @@ mod tests {
     }
 
     fn action_of(settings: &Settings, state: &PipelineState) -> Action {
-        plan_tables(&[table("t", &["id"])], settings, state).unwrap()[0].action.clone()
+        plan_tables(&[table("t", &["id"])], settings, state, &[]).unwrap()[0].action.clone()
     }
 
     #[test]
@@ -268,6 +299,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_copied_in_this_run_is_not_copied_again() {
+        let done = [TableName::new("public", "t")];
+        let action = |settings: &Settings, state: &PipelineState| {
+            let tables = [table("t", &["id"])];
+            plan_tables(&tables, settings, state, &done).unwrap()[0].action.clone()
+        };
+        let resync = Settings { resync: vec!["public.t".parse().unwrap()], ..settings() };
+        let full = Settings { mode: RunMode::FullLoad, ..settings() };
+        for settings in [resync, full] {
+            let streaming = action(&settings, &remembered(Phase::Streaming));
+            assert_eq!(streaming, Action::Follow(Fence::Below(Offset(9))));
+        }
+        let mut replace = settings();
+        replace.rules = vec![TableRule { mode: Some(Mode::Replace), ..rule("public.t") }];
+        assert_eq!(action(&replace, &remembered(Phase::Loaded)), Action::Keep);
+    }
+
+    #[test]
     fn a_recreated_table_is_left_alone() {
         let mut state = remembered(Phase::Streaming);
         state.tables[0].schema.id = 8;
@@ -283,7 +332,8 @@ mod tests {
         ];
         let tables = [table("t", &["id"]), table("u", &["id", "_rowtide_seq"])];
         settings.rules.push(TableRule { mode: Some(Mode::Append), ..rule("public.u") });
-        let error = plan_tables(&tables, &settings, &remembered(Phase::Streaming)).unwrap_err();
+        let error =
+            plan_tables(&tables, &settings, &remembered(Phase::Streaming), &[]).unwrap_err();
         for part in ["both go to x.y", "_rowtide_seq", "other settings"] {
             assert!(error.message().contains(part), "{part}: {}", error.message());
         }
@@ -291,6 +341,6 @@ mod tests {
 
     #[test]
     fn nothing_selected_is_an_error() {
-        assert!(plan_tables(&[], &settings(), &PipelineState::default()).is_err());
+        assert!(plan_tables(&[], &settings(), &PipelineState::default(), &[]).is_err());
     }
 }

@@ -14,7 +14,7 @@ use rowtide_core::{
 use crate::Monitor;
 use crate::clock::now_micros;
 use crate::copy::Copied;
-use crate::plan::{Action, Planned, table_state};
+use crate::plan::{Action, Planned, clashes, table_state};
 use crate::spool::{Spool, SpoolItem};
 
 /// Where one table's changes go.
@@ -51,7 +51,7 @@ impl Router {
             let (phase, stage) = match &planned.action {
                 Action::Follow(_) => (Phase::Streaming, Stage::Live),
                 Action::Copy => (Phase::Copying, Stage::Spooling(Spool::default())),
-                Action::Load | Action::Leave(_) => (Phase::Stopped, Stage::Stopped),
+                Action::Load | Action::Leave(_) | Action::Keep => (Phase::Stopped, Stage::Stopped),
             };
             let mut state = planned.state(phase);
             if let Action::Follow(fence) = &planned.action {
@@ -224,6 +224,9 @@ impl Route {
             return self.stop(writer, reason, monitor).await;
         }
         let plan = self.plan.with_source(Arc::clone(change.table()));
+        if let Some(problem) = clashes(&plan).pop() {
+            return self.stop(writer, problem, monitor).await;
+        }
         tracing::info!(
             table = %plan.source.name, version = plan.source.version, "schema change applied"
         );

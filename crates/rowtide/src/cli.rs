@@ -125,7 +125,7 @@ pub(crate) struct Pipeline {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  rowtide run --from postgres://me@db/shop --to duckdb:shop.duckdb --tables 'public.*' '!public.tmp_*'
+  rowtide run --from postgres://me@db/shop --to duckdb:s.duckdb --tables 'public.*' '!public.tmp_*'
   rowtide run --config shop.toml --once
   rowtide run --rule 'public.events:mode=append' --rule 'public.orders:delete=soft' …
 

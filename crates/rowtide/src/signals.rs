@@ -33,6 +33,8 @@ pub(crate) fn listen(output: &Output) -> Result<(Shutdown, watch::Receiver<bool>
         output.note("finishing what is in flight; once more to exit at once");
         tokio::select! {
             () = either(&mut interrupt, &mut terminate) => {
+                // Bars would stay behind on the terminal.
+                let _ = output.bars().clear();
                 output.note("exiting at once; the next run goes on where the destination stands");
                 process::exit(INTERRUPTED);
             }

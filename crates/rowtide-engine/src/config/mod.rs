@@ -72,7 +72,7 @@ impl Configuration {
         discovered: &[Arc<TableSchema>],
         state: &PipelineState,
     ) -> Result<Vec<TablePlan>> {
-        let planned = crate::plan::plan_tables(discovered, &self.settings, state)?;
+        let planned = crate::plan::plan_tables(discovered, &self.settings, state, &[])?;
         Ok(planned.into_iter().map(|planned| planned.plan).collect())
     }
 }

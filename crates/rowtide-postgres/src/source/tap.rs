@@ -44,7 +44,7 @@ impl PostgresSource {
             publications: vec![publication.to_owned()],
             binary: false,
             timeout: timeout.unwrap_or(super::stream::DEFAULT_TIMEOUT),
-            start: StreamStart { checkpoint, tables, buffer_bytes },
+            start: StreamStart { checkpoint, tables, copying: Vec::new(), buffer_bytes },
             durable,
         };
         let stream = start_on(self, connection, start).await?;

@@ -16,7 +16,9 @@ use crate::registry::CONNECTORS;
 pub(super) fn execute(arguments: &Init, output: &Output) -> Result<ExitCode> {
     let from = without_password(&arguments.from);
     if from != arguments.from {
-        output.note("the password is left out of the file: it will be read from PGPASSWORD");
+        output.note(
+            "the password is left out of the file: it will be read from PGPASSWORD or ~/.pgpass",
+        );
     }
     let text = config::example(CONNECTORS, (&from, &arguments.to), None);
     if arguments.file == Path::new("-") {
@@ -29,11 +31,15 @@ pub(super) fn execute(arguments: &Init, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A password in a file is read by others sooner or later: a reference takes its place.
+/// A password in a file is read by others sooner or later. Without one in the URL, PGPASSWORD and
+/// `~/.pgpass` are asked, whatever characters the password has.
 fn without_password(url: &str) -> String {
     const REFERENCE: &str = "${env:PGPASSWORD}";
     let redacted = config::redacted_url(url);
-    if redacted == url { redacted } else { redacted.replace("***", REFERENCE) }
+    if redacted == url {
+        return redacted;
+    }
+    redacted.replacen(":***@", "@", 1).replace("***", REFERENCE)
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {
@@ -55,7 +61,7 @@ mod tests {
     #[test]
     fn a_password_does_not_get_into_the_file() {
         let url = without_password("postgres://u:pw@h/d");
-        assert_eq!(url, "postgres://u:${env:PGPASSWORD}@h/d");
+        assert_eq!(url, "postgres://u@h/d");
         assert_eq!(without_password("postgres://u@h/d"), "postgres://u@h/d");
     }
 }

@@ -8,13 +8,16 @@ use rowtide_core::{
     TableName,
 };
 use rowtide_engine::config::Configuration;
-use rowtide_engine::{Monitor, Pipeline, Settings, Summary};
+use rowtide_engine::{Monitor, Pipeline, RunMode, Settings, Summary};
 
 use super::check::finding_text;
 use crate::cli::Run;
 use crate::configuration::Unchecked;
 use crate::output::{self, Output, Progress};
 use crate::{registry, signals};
+
+/// How long a look into the destination may take.
+const PEEK: Duration = Duration::from_secs(5);
 
 /// Runs the pipeline that the arguments describe.
 pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode> {
@@ -108,8 +111,64 @@ async fn preflight(
             Err(error) => return Err(error),
         }
     };
-    let known = peek(destination, &configuration.pipeline).await.unwrap_or_default();
-    refuse_errors(&findings, (settings, &known), output)
+    let peeked = tokio::time::timeout(PEEK, destination.peek(&configuration.pipeline)).await;
+    // Why it cannot be read, opening it tells.
+    let (known, is_new) = match peeked {
+        Ok(Ok(state)) => {
+            let known = state.unwrap_or_default();
+            let is_new = known.identity.is_none();
+            (known, is_new)
+        }
+        Ok(Err(_)) | Err(_) => (PipelineState::default(), false),
+    };
+    refuse_unknown(&settings.resync, &known)?;
+    refuse_errors(&findings, (settings, &known), output)?;
+    match is_new {
+        true => refuse_new(configuration, (source, destination)).await,
+        false => Ok(()),
+    }
+}
+
+/// What must not be there when a pipeline begins.
+async fn refuse_new(
+    configuration: &Configuration,
+    (source, destination): (&dyn Source, &dyn Destination),
+) -> Result<()> {
+    let name = &configuration.pipeline;
+    let found = destination.preflight(&[]).await?;
+    if let Some(finding) = found.into_iter().find(|f| f.severity == Severity::Error) {
+        let error = Error::config(format!("{}: {}", finding.subject, finding.message));
+        return Err(match finding.fix {
+            Some(fix) => error.with_hint(fix),
+            None => error,
+        });
+    }
+    // A slot that this destination knows nothing of is how far another destination has come:
+    // making it anew would cost that one its place in the log.
+    let follows = configuration.settings.mode != RunMode::FullLoad;
+    if follows && source.operations().status().await?.acknowledged.is_some() {
+        return Err(Error::config(format!(
+            "pipeline {name} exists already at the source, but this destination knows nothing of it"
+        ))
+        .with_hint(
+            "another destination may be following under this name: give this one another name with \
+             --pipeline; if none does, remove what is left: rowtide teardown",
+        ));
+    }
+    Ok(())
+}
+
+/// A table to copy again that is none of the pipeline's is a mistake in typing.
+fn refuse_unknown(resync: &[Pattern], known: &PipelineState) -> Result<()> {
+    let of_a_table =
+        |pattern: &&Pattern| known.tables.iter().any(|t| pattern.matches(&t.schema.name));
+    match resync.iter().find(|pattern| !of_a_table(pattern)) {
+        Some(pattern) if known.checkpoint.is_some() => {
+            Err(Error::config(format!("--resync {pattern} is no table of this pipeline"))
+                .with_hint("`rowtide status` lists its tables"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A pipeline that worked before waits for its source as long as it takes.
@@ -118,7 +177,7 @@ async fn worked_before(destination: &dyn Destination, pipeline: &str) -> bool {
 }
 
 async fn peek(destination: &dyn Destination, pipeline: &str) -> Option<PipelineState> {
-    let peeked = tokio::time::timeout(Duration::from_secs(5), destination.peek(pipeline)).await;
+    let peeked = tokio::time::timeout(PEEK, destination.peek(pipeline)).await;
     peeked.ok().and_then(Result::ok).flatten()
 }
 
@@ -145,7 +204,12 @@ fn refuse_errors(
     let (errors, others): (Vec<_>, Vec<_>) =
         findings.iter().partition(|finding| is_in_the_way(finding, context));
     for finding in others.iter().filter(|finding| finding.severity != Severity::Ok) {
-        tracing::warn!(subject = finding.subject, fix = finding.fix, "{}", finding.message);
+        match output.draws_bars() {
+            true => output.note(finding_text(finding, output).trim_end()),
+            false => {
+                tracing::warn!(subject = finding.subject, fix = finding.fix, "{}", finding.message);
+            }
+        }
     }
     if errors.is_empty() {
         return Ok(());

@@ -21,7 +21,9 @@ pub(super) async fn execute(arguments: Teardown, output: &Output) -> Result<Exit
         true => Some(registry::destination(&configuration.destination, &name)?),
         false => None,
     };
-    let plan = describe(&name, source.as_ref(), destination.as_deref()).await?;
+    // A publication that was given is not the pipeline's to remove.
+    let given = configuration.source.options.contains_key("publication");
+    let plan = describe((&name, given), source.as_ref(), destination.as_deref()).await?;
     output::print(&plan)?;
     if !arguments.yes && !confirmed(output)? {
         output.note("nothing was removed");
@@ -42,7 +44,7 @@ pub(super) async fn execute(arguments: Teardown, output: &Output) -> Result<Exit
 }
 
 async fn describe(
-    name: &str,
+    (name, given): (&str, bool),
     source: &dyn Source,
     destination: Option<&dyn Destination>,
 ) -> Result<String> {
@@ -54,7 +56,12 @@ async fn describe(
         if let (true, Some(value)) =
             (matches!(key.as_str(), "slot" | "publication"), value.as_str())
         {
-            text.push_str(&format!("    {key} {value}\n"));
+            let note = match key.as_str() {
+                "publication" if given => " stays: it was not made by Rowtide",
+                "slot" if status.acknowledged.is_none() => " (there is none)",
+                _ => "",
+            };
+            text.push_str(&format!("    {key} {value}{note}\n"));
         }
     }
     if status.active {

@@ -343,10 +343,16 @@ impl Rate {
     }
 }
 
+/// Whether a copy was begun and not finished: the next run begins it again.
+fn is_unfinished(table: &TableProgress) -> bool {
+    table.started.is_some() && table.finished.is_none() && table.phase != Phase::Stopped
+}
+
 /// Tells at the end what a run did.
 pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, took: Duration) {
     let stream = &snapshot.stream;
-    let copied: u64 = snapshot.tables.iter().map(|table| table.rows).sum();
+    let finished = snapshot.tables.iter().filter(|table| !is_unfinished(table));
+    let copied: u64 = finished.map(|table| table.rows).sum();
     let checkpoint = summary.checkpoint.as_ref().map(ToString::to_string).unwrap_or_default();
     if output.is_json() {
         tracing::info!(
@@ -367,9 +373,11 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
         );
         return;
     }
-    let mark = match summary.stopped.is_empty() {
-        true => output.paint("32", "✓"),
-        false => output.paint("31", "✗"),
+    let unfinished = snapshot.tables.iter().filter(|table| is_unfinished(table)).count();
+    let mark = match (summary.stopped.is_empty(), unfinished) {
+        (true, 0) => output.paint("32", "✓"),
+        (true, _) => output.paint("33", "!"),
+        (false, _) => output.paint("31", "✗"),
     };
     output.note(&format!(
         "{mark} {} tables, {} rows copied, {} changes of {} transactions in {} epochs, {}",
@@ -389,6 +397,11 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
         let (half, most) = (seconds(half / 1000.0), seconds(most / 1000.0));
         output.note(&format!("  from commit to durable: half within {half}, 99 % within {most}"));
     }
+    if unfinished > 0 {
+        output.note(&format!(
+            "  {unfinished} not copied to the end: the next run begins their copies again"
+        ));
+    }
     for (table, reason) in &summary.stopped {
         output.stderr_line(&format!("  {table} is stopped: {reason}"));
     }
@@ -397,6 +410,25 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_that_was_interrupted_is_not_counted_as_copied() {
+        let now = Some(Instant::now());
+        let table = |started, finished, phase| TableProgress {
+            name: TableName::new("public", "t"),
+            phase,
+            rows: 1,
+            bytes: 1,
+            estimated_rows: None,
+            started,
+            finished,
+            reason: None,
+        };
+        assert!(is_unfinished(&table(now, None, Phase::Copying)));
+        assert!(!is_unfinished(&table(now, now, Phase::Streaming)));
+        assert!(!is_unfinished(&table(now, None, Phase::Stopped)));
+        assert!(!is_unfinished(&table(None, None, Phase::Streaming)));
+    }
 
     #[test]
     fn the_live_line_tells_position_lag_rate_and_epoch() {

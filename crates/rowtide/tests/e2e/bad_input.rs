@@ -217,3 +217,86 @@ fn a_binary_file_is_no_configuration() {
     assert_eq!(run.code(), 2, "{run:?}");
     assert!(run.stderr.contains("bad.toml"), "{run:?}");
 }
+
+#[test]
+fn a_second_destination_does_not_take_the_slot_of_the_first() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    case.once();
+    let config = case.config("").display().to_string();
+    let slot = "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots";
+    let before = case.value(slot);
+    refused(
+        &case,
+        &["run", "--once", "--config", &config, "--to", "duckdb:second.duckdb"],
+        2,
+        &["knows nothing of it", "--pipeline"],
+    );
+    assert_eq!(case.value(slot), before);
+    case.settle(&["public.t"]);
+}
+
+#[test]
+fn a_directory_that_does_not_exist_is_named_with_its_remedy() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    let config = case.config("").display().to_string();
+    refused(
+        &case,
+        &["run", "--once", "--config", &config, "--to", "duckdb:nowhere/w.duckdb"],
+        2,
+        &["does not exist", "mkdir -p"],
+    );
+    assert_eq!(case.value("SELECT count(*) FROM pg_replication_slots"), "0");
+}
+
+#[test]
+fn a_table_to_copy_again_must_be_one_of_the_pipeline() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    case.once();
+    let config = case.config("").display().to_string();
+    refused(
+        &case,
+        &["run", "--once", "--config", &config, "--resync", "public.typo"],
+        2,
+        &["public.typo", "rowtide status"],
+    );
+}
+
+#[test]
+fn simulate_says_what_the_database_said() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    case.sql("CREATE ROLE reader LOGIN;\nGRANT SELECT ON t TO reader");
+    let from = url(&case, "reader");
+    refused(&case, &["simulate", "1", "--from", &from], 3, &["permission denied", "hint"]);
+}
+
+#[test]
+fn a_fresh_destination_takes_over_no_slot() {
+    for mode in ["auto", "full-load"] {
+        let Some(case) = Case::start(ONE_TABLE) else { return };
+        case.once();
+        let slot = case.value("SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots");
+        let config = case.directory.path().join("rowtide.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace("warehouse.duckdb", "fresh.duckdb")).unwrap();
+        let run = case.run(&["--mode", mode, "--once"]).run(LIMIT).unwrap();
+        assert_eq!(run.code(), 2, "{run:?}");
+        let after = case.value("SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots");
+        assert_eq!(after, slot);
+    }
+}
+
+#[test]
+fn a_table_of_somebody_else_in_the_file_is_left_alone() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    let options = rowtide_duckdb::DuckdbOptions::new(case.file());
+    let file = rowtide_duckdb::DuckdbDestination::new(options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime
+        .block_on(file.execute("CREATE SCHEMA public; CREATE TABLE public.t AS SELECT 42 AS mine"))
+        .unwrap();
+    drop(runtime);
+    let run = case.run(&["--once"]).run(LIMIT).unwrap();
+    assert_eq!(run.code(), 2, "{run:?}");
+    assert!(run.stderr.contains("public.t"), "{run:?}");
+    assert_eq!(case.rows("SELECT mine FROM public.t"), ["42"]);
+}

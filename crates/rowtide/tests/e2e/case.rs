@@ -134,6 +134,18 @@ impl Case {
         .unwrap();
     }
 
+    /// Waits until the copies of `tables` tables are in place.
+    pub(crate) fn wait_until_copied(&self, rowtide: &mut Rowtide, tables: usize) {
+        wait_for("the copies to be in place", LIMIT, || {
+            let log = rowtide.stderr();
+            if !rowtide.is_running() {
+                return Err(format!("rowtide ended: {log}"));
+            }
+            Ok((log.matches("copy in place").count() >= tables).then_some(()))
+        })
+        .unwrap();
+    }
+
     /// Ends a running pipeline in order, which must take less than ten seconds.
     pub(crate) fn stop(&self, rowtide: Rowtide) -> Finished {
         rowtide.terminate().unwrap();

@@ -39,8 +39,7 @@ fn a_live_workload_is_followed_through_restarts() {
     let Some(case) = Case::start(Workload::SCHEMA) else { return };
     let workload = Workload::start(&case.server.url("postgres"), 1, 3).unwrap();
     let mut rowtide = case.run(&[]).spawn().unwrap();
-    case.wait_until_streaming(&mut rowtide);
-    case.wait_until_caught_up(&mut rowtide);
+    case.wait_until_copied(&mut rowtide, Workload::TABLES.len());
     case.stop(rowtide);
     let mut rowtide = case.run(&[]).spawn().unwrap();
     case.wait_until_streaming(&mut rowtide);
@@ -205,4 +204,50 @@ fn an_idle_source_lets_go_of_its_log() {
     case.sql("INSERT INTO elsewhere SELECT generate_series(1, 1000)");
     case.wait_until_caught_up(&mut rowtide);
     case.stop(rowtide);
+}
+
+#[test]
+fn a_table_taken_out_and_put_back_has_no_gap() {
+    let Some(case) = Case::start(
+        "CREATE TABLE a (id int PRIMARY KEY);
+         CREATE TABLE b (id int PRIMARY KEY)",
+    ) else {
+        return;
+    };
+    case.once();
+    let config = case.directory.path().join("rowtide.toml");
+    let both = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, both.replace("public.*", "public.a")).unwrap();
+    case.sql("INSERT INTO a VALUES (1)");
+    case.once();
+    case.sql("INSERT INTO b VALUES (1);\nINSERT INTO a VALUES (2)");
+    case.once();
+    std::fs::write(&config, both).unwrap();
+    case.settle(&["public.a", "public.b"]);
+}
+
+#[test]
+fn copying_again_happens_once_although_the_connection_breaks() {
+    let Some(case) = Case::start(
+        "CREATE TABLE t (id int PRIMARY KEY);
+         INSERT INTO t SELECT generate_series(1, 10)",
+    ) else {
+        return;
+    };
+    case.config("[[table]]\nmatch = \"public.*\"\nmode = \"append\"\n");
+    case.once();
+    let mut rowtide = case.run(&["--resync", "public.t"]).spawn().unwrap();
+    case.wait_until_copied(&mut rowtide, 1);
+    let first = case.value("SELECT active_pid FROM pg_replication_slots");
+    case.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots");
+    rowtide_testkit::wait_for("another connection", crate::case::LIMIT, || {
+        let pid = case.value("SELECT active_pid FROM pg_replication_slots WHERE active");
+        Ok((!pid.is_empty() && pid != first).then_some(()))
+    })
+    .unwrap();
+    case.sql("INSERT INTO t VALUES (11)");
+    case.wait_until_caught_up(&mut rowtide);
+    case.stop(rowtide);
+    let rows = case.rows("SELECT count(*) FROM public.t WHERE _rowtide_op = 'snapshot'");
+    assert_eq!(rows, ["20"], "the first copy and one more");
 }

@@ -46,3 +46,19 @@ fn a_change_that_cannot_be_followed_stops_only_its_table() {
         .unwrap();
     case.compare(&["public.t", "public.other"]);
 }
+
+#[test]
+fn a_column_that_the_destination_cannot_hold_stops_only_its_table() {
+    let Some(case) = Case::start(
+        "CREATE TABLE t (id int PRIMARY KEY, v int);
+         CREATE TABLE other (id int PRIMARY KEY)",
+    ) else {
+        return;
+    };
+    case.once();
+    case.sql("ALTER TABLE t ADD COLUMN \"V\" int;\nINSERT INTO t VALUES (2, 2, 2);\nINSERT INTO other VALUES (1)");
+    let run = case.run(&["--once"]).run(crate::case::LIMIT).unwrap();
+    assert_eq!(run.code(), 5, "{run:?}");
+    assert!(run.stderr.contains("differ only in case"), "{run:?}");
+    case.compare(&["public.other"]);
+}

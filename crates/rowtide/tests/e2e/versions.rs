@@ -11,7 +11,7 @@ fn works_on(major: Major) {
     let workload = Workload::start(&case.server.url(DB), 7, 2).unwrap();
     let mut rowtide = case.run(&[]).spawn().unwrap();
     case.wait_until_streaming(&mut rowtide);
-    case.wait_until_caught_up(&mut rowtide);
+    case.wait_until_copied(&mut rowtide, Workload::TABLES.len());
     workload.stop().unwrap();
     case.wait_until_caught_up(&mut rowtide);
     case.stop(rowtide);

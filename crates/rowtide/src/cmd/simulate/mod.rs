@@ -14,6 +14,7 @@ use rowtide_core::{Error, Result, Source};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::cli::Simulate;
 use crate::output::{self, Align, Output, Table, count};
@@ -68,6 +69,8 @@ struct Simulation {
     client: Client,
     targets: Vec<Target>,
     tallies: Vec<Tally>,
+    /// What the database said at the first refusal, and whether it was for want of rights.
+    refusal: Option<(String, bool)>,
     random: StdRng,
 }
 
@@ -79,7 +82,7 @@ impl Simulation {
         let seeded = client.batch_execute(&format!("SELECT pg_catalog.setseed({server})")).await;
         seeded.map_err(|error| lost(&error))?;
         let tallies = vec![Tally::default(); targets.len()];
-        Ok(Self { client, targets, tallies, random })
+        Ok(Self { client, targets, tallies, refusal: None, random })
     }
 
     /// Makes so many changes of each kind, in random order.
@@ -95,10 +98,24 @@ impl Simulation {
         }
         match missed {
             0 => Ok(()),
-            missed => Err(Error::data(format!(
-                "{missed} of the changes could not be made: the database refused every attempt"
-            ))
-            .with_hint("constraints may forbid random values; choose other tables by --tables")),
+            missed => Err(self.gave_up(missed)),
+        }
+    }
+
+    /// Why changes could not be made, in the database's words.
+    fn gave_up(&self, missed: u64) -> Error {
+        let what = format!("{missed} of the changes could not be made");
+        match &self.refusal {
+            None => Error::data(format!("{what}: no table has a row for them"))
+                .with_hint("insert some first, for example `rowtide simulate 10`"),
+            Some((said, true)) => Error::access(format!("{what}: {said}"))
+                .with_hint("simulate writes into the source: use a role that may"),
+            Some((said, false)) => {
+                Error::data(format!("{what}: the database refused every attempt, first: {said}"))
+                    .with_hint(
+                        "constraints may forbid random values; choose other tables by --tables",
+                    )
+            }
         }
     }
 
@@ -157,10 +174,16 @@ impl Simulation {
                 Err(error) if error.as_db_error().is_some() => {
                     tracing::debug!(
                         table = %self.targets[at].name,
-                        state = error.code().map(tokio_postgres::error::SqlState::code),
+                        state = error.code().map(SqlState::code),
                         "change refused"
                     );
                     self.tallies[at].refused += 1;
+                    if self.refusal.is_none() {
+                        self.refusal = error.as_db_error().map(|db| {
+                            let denied = *db.code() == SqlState::INSUFFICIENT_PRIVILEGE;
+                            (format!("{}: {}", self.targets[at].name, db.message()), denied)
+                        });
+                    }
                 }
                 Err(error) => return Err(lost(&error)),
             }
