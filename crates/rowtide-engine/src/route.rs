@@ -15,7 +15,7 @@ use crate::Monitor;
 use crate::clock::now_micros;
 use crate::copy::Copied;
 use crate::plan::{Action, Planned, clashes, table_state};
-use crate::spool::{Spool, SpoolItem};
+use crate::spool::{Spool, SpoolItem, SpoolMemory};
 
 /// Where one table's changes go.
 enum Stage {
@@ -47,10 +47,11 @@ impl Router {
         spool_directory: PathBuf,
         monitor: Monitor,
     ) -> Self {
+        let memory = SpoolMemory::default();
         let route = |planned: &Planned| {
             let (phase, stage) = match &planned.action {
                 Action::Follow(_) => (Phase::Streaming, Stage::Live),
-                Action::Copy => (Phase::Copying, Stage::Spooling(Spool::default())),
+                Action::Copy => (Phase::Copying, Stage::Spooling(Spool::new(&memory))),
                 Action::Load | Action::Leave(_) | Action::Keep => (Phase::Stopped, Stage::Stopped),
             };
             let mut state = planned.state(phase);

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rowtide_core::{ChangeBatch, Commit, Error, Result, SchemaChange, TableSchema};
 
@@ -21,8 +22,14 @@ pub(crate) enum SpoolItem {
     Truncate { commit: Commit, ordinal: u32 },
 }
 
-/// Bytes of changes that stay in memory before the file is used.
-const MEMORY_BYTES: usize = 4 << 20;
+/// Bytes of changes that all spools together keep in memory before files are used.
+const MEMORY_BYTES: usize = 8 << 20;
+/// What is gathered before it is written to a file.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// What the spools of one attempt hold in memory together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SpoolMemory(Arc<AtomicUsize>);
 
 #[derive(Debug)]
 enum Entry {
@@ -32,15 +39,21 @@ enum Entry {
 }
 
 /// The changes of one table, first in, first out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spool {
     entries: Vec<Entry>,
+    memory: SpoolMemory,
     memory_bytes: usize,
     file: Option<BufWriter<File>>,
     file_bytes: u64,
 }
 
 impl Spool {
+    pub(crate) fn new(memory: &SpoolMemory) -> Self {
+        let memory = memory.clone();
+        Self { entries: Vec::new(), memory, memory_bytes: 0, file: None, file_bytes: 0 }
+    }
+
     /// Bytes kept, in memory and on disk.
     pub(crate) fn byte_size(&self) -> u64 {
         self.file_bytes + self.memory_bytes as u64
@@ -53,7 +66,8 @@ impl Spool {
             return Ok(());
         };
         let size = batch.byte_size();
-        if self.memory_bytes + size <= MEMORY_BYTES {
+        if self.memory.0.load(Ordering::Relaxed) + size <= MEMORY_BYTES {
+            self.memory.0.fetch_add(size, Ordering::Relaxed);
             self.memory_bytes += size;
             self.entries.push(Entry::Memory(SpoolItem::Changes(batch)));
             return Ok(());
@@ -61,7 +75,7 @@ impl Spool {
         let bytes = frame::encode(&batch)?;
         if self.file.is_none() {
             let file = tempfile::tempfile_in(directory).map_err(|e| io(e, "create", directory))?;
-            self.file = Some(BufWriter::with_capacity(1 << 20, file));
+            self.file = Some(BufWriter::with_capacity(WRITE_BYTES, file));
         }
         if let Some(file) = &mut self.file {
             frame::write(file, &bytes).map_err(|e| io(e, "write to", directory))?;
@@ -84,7 +98,14 @@ impl Spool {
             }
             None => None,
         };
-        Ok(SpoolReader { entries: self.entries.into_iter(), file })
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        Ok(SpoolReader { entries, file })
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.memory.0.fetch_sub(self.memory_bytes, Ordering::Relaxed);
     }
 }
 

@@ -72,7 +72,8 @@ proptest! {
 #[test]
 fn order_is_kept_across_memory_and_disk() {
     let directory = tempfile::tempdir().unwrap();
-    let mut spool = Spool::default();
+    let memory = SpoolMemory::default();
+    let mut spool = Spool::new(&memory);
     let big = "x".repeat(300_000);
     for id in 0..40 {
         let rows = [(id, Some(big.clone()))];
@@ -83,6 +84,7 @@ fn order_is_kept_across_memory_and_disk() {
         }
     }
     assert!(spool.byte_size() > 10_000_000 && spool.memory_bytes <= MEMORY_BYTES);
+    assert_eq!(memory.0.load(Ordering::Relaxed), spool.memory_bytes);
     let mut reader = spool.into_reader().unwrap();
     let (mut id, mut truncates) = (0, 0);
     while let Some(item) = reader.next().unwrap() {
@@ -96,4 +98,5 @@ fn order_is_kept_across_memory_and_disk() {
         }
     }
     assert_eq!((id, truncates), (40, 4));
+    assert_eq!(memory.0.load(Ordering::Relaxed), 0);
 }
