@@ -97,13 +97,15 @@ pub(crate) fn plan_tables(
     let mut targets = HashMap::new();
     for table in discovered {
         let plan = plan_of(table, settings);
-        problems.extend(clashes(&plan));
         if let Some(other) = targets.insert(plan.target.clone(), &table.name) {
             problems.push(format!("{other} and {} both go to {}", table.name, plan.target));
         }
         let copied = done.contains(&table.name);
         match action(plan, settings, state.table(&table.name), copied) {
-            Ok(decided) => planned.push(decided),
+            Ok(decided) => {
+                problems.extend(clashes(&decided.plan));
+                planned.push(decided);
+            }
             Err(problem) => problems.push(problem),
         }
     }

@@ -215,7 +215,9 @@ pub struct Substitution<'a> {
 }
 
 /// Replaces `${env:NAME}` and `${file:PATH}` in every string leaf below `node`. Keys stay as they
-/// are, and what was put in is not looked at again.
+/// are, and what was put in is not looked at again. Within a longer `url` what is put in is
+/// percent-encoded, so that a password may hold any character; a `url` that is one reference is
+/// taken as it is.
 pub(crate) fn substitute(
     node: &mut Node,
     path: &str,
@@ -223,15 +225,17 @@ pub(crate) fn substitute(
     problems: &mut Problems,
 ) {
     match &mut node.value {
-        Value::String(text) if text.contains("${") => match replaced(text, from) {
-            Ok(new) => {
-                node.substituted = true;
-                *text = new;
+        Value::String(text) if text.contains("${") => {
+            match replaced(text, is_url(path, text), from) {
+                Ok(new) => {
+                    node.substituted = true;
+                    *text = new;
+                }
+                Err((message, hint)) => {
+                    problems.add_with_hint(path, &node.origin, (message, hint));
+                }
             }
-            Err((message, hint)) => {
-                problems.add_with_hint(path, &node.origin, (message, hint));
-            }
-        },
+        }
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
                 substitute(item, &format!("{path}[{index}]"), from, problems);
@@ -251,7 +255,12 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-fn replaced(text: &str, from: Substitution<'_>) -> Result<String, (String, String)> {
+fn is_url(path: &str, text: &str) -> bool {
+    (path == "url" || path.ends_with(".url")) && text.contains("://")
+}
+
+fn replaced(text: &str, in_url: bool, from: Substitution<'_>) -> Result<String, (String, String)> {
+    let alone = text.starts_with("${") && text.find('}') == Some(text.len() - 1);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -262,11 +271,27 @@ fn replaced(text: &str, from: Substitution<'_>) -> Result<String, (String, Strin
                 "write ${env:NAME} or ${file:PATH}".into(),
             ));
         };
-        out.push_str(&looked_up(reference, from)?);
+        let value = looked_up(reference, from)?;
+        if in_url && !alone {
+            percent_encode(&value, &mut out);
+        } else {
+            out.push_str(&value);
+        }
         rest = tail;
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Everything but what every part of a URL may hold.
+fn percent_encode(value: &str, out: &mut String) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
 }
 
 fn looked_up(reference: &str, from: Substitution<'_>) -> Result<String, (String, String)> {

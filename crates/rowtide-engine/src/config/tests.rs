@@ -45,6 +45,8 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some("hunter2".into()),
         "NESTED" => Some("${env:SECRET}".into()),
+        "WHOLE" => Some("postgres://u:a%40b@h/d".into()),
+        "AWKWARD" => Some("p@ss:w/rd#?é%".into()),
         _ => None,
     }
 }
@@ -187,12 +189,25 @@ fn references_are_replaced_in_values_only_and_once() {
                 password = \"a${file:pw}b\"\n[destination]\nurl = \"duckdb:w\"\n";
     let configuration = Draft::parse(text).finish(CONNECTORS, from).unwrap();
     let option = |key: &str| configuration.source.options[key].as_str().unwrap();
-    assert_eq!(option("url"), "postgres://u:hunter2@h/${env:SECRET}");
+    assert_eq!(option("url"), "postgres://u:hunter2@h/%24%7Benv%3ASECRET%7D");
     assert_eq!(option("password"), "afrom-fileb");
 
     let message = failure(&format!("{ENDS}\"${{env:SECRET}}\" = 1\n"));
     assert!(message.contains("`destination.${env:SECRET}`: unknown option"), "{message}");
     assert!(!message.contains("hunter2"));
+}
+
+#[test]
+fn what_is_put_into_a_url_cannot_change_its_shape() {
+    let url = |text: &str| {
+        let text =
+            format!("version = 1\n[source]\nurl = \"{text}\"\n[destination]\nurl = \"duckdb:w\"\n");
+        let found = finish(&text).unwrap().source.options["url"].as_str().unwrap().to_owned();
+        found
+    };
+    let encoded = "p%40ss%3Aw%2Frd%23%3F%C3%A9%25";
+    assert_eq!(url("postgres://u:${env:AWKWARD}@h/d"), format!("postgres://u:{encoded}@h/d"));
+    assert_eq!(url("${env:WHOLE}"), "postgres://u:a%40b@h/d");
 }
 
 #[test]
