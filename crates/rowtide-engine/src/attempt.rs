@@ -11,7 +11,7 @@ use rowtide_core::traits::{
 };
 use rowtide_core::{
     Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, Source, TableName, TablePlan,
-    TableState, Watermark,
+    TableSchema, TableState, Watermark,
 };
 use tokio::sync::watch;
 
@@ -106,6 +106,7 @@ impl<'a> Attempt<'a> {
         };
         self.reached.attached = true;
         show_tables(self.pipeline, &planned, &state);
+        stop_dropped(writer.as_mut(), &state, &self.settings, &discovered).await?;
         let copies = prepare(writer.as_mut(), &planned, &state).await?;
         self.reached.planned = true;
 
@@ -222,6 +223,27 @@ async fn refuse_foreign(source: &dyn Source, pipeline: &str) -> Result<()> {
         "use the destination that pipeline writes to, give this one another name, or, if nothing \
          needs the old one any more, remove it with `rowtide teardown`",
     ))
+}
+
+/// Notes, within the epoch, which tables are no longer at the source. Their copies stay.
+async fn stop_dropped(
+    writer: &mut dyn Writer,
+    state: &PipelineState,
+    settings: &Settings,
+    discovered: &[Arc<TableSchema>],
+) -> Result<()> {
+    let mut any = false;
+    for known in state.tables.iter().filter(|known| known.phase != Phase::Stopped) {
+        let name = &known.schema.name;
+        let is_there = discovered.iter().any(|table| table.name == *name);
+        if settings.selection.contains(name) && !is_there {
+            tracing::warn!(table = %name, "table is no longer at the source; its copy stays");
+            let reason = Some(format!("{name} is no longer at the source; its copy stays"));
+            writer.remember(&TableState { phase: Phase::Stopped, reason, ..known.clone() }).await?;
+            any = true;
+        }
+    }
+    if any { writer.commit(Progress::default()).await } else { Ok(()) }
 }
 
 /// Remembers what begins, creates what starts empty; returns what is to be copied.

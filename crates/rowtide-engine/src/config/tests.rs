@@ -202,8 +202,7 @@ fn what_is_put_into_a_url_cannot_change_its_shape() {
     let url = |text: &str| {
         let text =
             format!("version = 1\n[source]\nurl = \"{text}\"\n[destination]\nurl = \"duckdb:w\"\n");
-        let found = finish(&text).unwrap().source.options["url"].as_str().unwrap().to_owned();
-        found
+        finish(&text).unwrap().source.options["url"].as_str().unwrap().to_owned()
     };
     let encoded = "p%40ss%3Aw%2Frd%23%3F%C3%A9%25";
     assert_eq!(url("postgres://u:${env:AWKWARD}@h/d"), format!("postgres://u:{encoded}@h/d"));

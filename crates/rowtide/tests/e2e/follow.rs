@@ -251,3 +251,20 @@ fn copying_again_happens_once_although_the_connection_breaks() {
     let rows = case.rows("SELECT count(*) FROM public.t WHERE _rowtide_op = 'snapshot'");
     assert_eq!(rows, ["20"], "the first copy and one more");
 }
+
+#[test]
+fn a_table_dropped_at_the_source_is_noted_and_its_copy_stays() {
+    let Some(case) = Case::start(
+        "CREATE TABLE keep (id int PRIMARY KEY);
+         CREATE TABLE gone (id int PRIMARY KEY);
+         INSERT INTO gone VALUES (1)",
+    ) else {
+        return;
+    };
+    case.once();
+    case.sql("DROP TABLE gone;\nINSERT INTO keep VALUES (1)");
+    case.settle(&["public.keep"]);
+    assert_eq!(case.rows("SELECT id FROM public.gone"), ["1"]);
+    let phase = case.rows("SELECT phase FROM _rowtide.tables WHERE source_table = 'gone'");
+    assert_eq!(phase, ["stopped"]);
+}
