@@ -13,7 +13,7 @@ use rowtide_core::{Error, Result};
 
 use crate::error::{During, is_locked};
 use crate::ffi::{self, Connection, Database};
-use crate::options::DuckdbOptions;
+use crate::options::{DuckdbOptions, default_threads};
 
 /// How long to wait for another process to let go of the file, and how often to look.
 const LOCK_ATTEMPTS: u32 = 20;
@@ -153,14 +153,12 @@ fn settings(options: &DuckdbOptions, access: &str) -> Vec<(&'static str, String)
     let mut settings = vec![
         ("access_mode", access.to_owned()),
         ("memory_limit", options.memory_limit.clone()),
+        ("threads", options.threads.unwrap_or_else(default_threads).to_string()),
         ("preserve_insertion_order", "false".to_owned()),
         ("checkpoint_threshold", CHECKPOINT_THRESHOLD.to_owned()),
         ("autoinstall_known_extensions", "false".to_owned()),
         ("autoload_known_extensions", "false".to_owned()),
     ];
-    if let Some(threads) = options.threads {
-        settings.push(("threads", threads.to_string()));
-    }
     if let Some(directory) = &options.temp_directory {
         settings.push(("temp_directory", directory.to_string_lossy().into_owned()));
     }

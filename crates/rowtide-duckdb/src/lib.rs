@@ -18,4 +18,4 @@ mod quote;
 mod types;
 
 pub use destination::DuckdbDestination;
-pub use options::{DEFAULT_MEMORY_LIMIT, DuckdbOptions};
+pub use options::{DEFAULT_MEMORY_LIMIT, DuckdbOptions, default_threads};

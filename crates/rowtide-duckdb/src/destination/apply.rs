@@ -11,6 +11,7 @@ use crate::quote::{Ident, join};
 /// Applies `write` to `plan.target`.
 pub(super) fn write(session: &mut Session, plan: &TablePlan, write: &TableWrite) -> Result<()> {
     session.begin()?;
+    session.check_fit(plan)?;
     match write {
         TableWrite::Append(rows) => session.append(&session.target(plan), rows),
         TableWrite::Merge(write) => merge::apply(session, plan, write),

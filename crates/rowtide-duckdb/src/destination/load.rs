@@ -10,7 +10,7 @@ use rowtide_core::{Error, Mode, Result, TableName, TablePlan};
 
 use super::merge::target_columns;
 use super::session::{Session, appender, definitions};
-use super::state::{self, Owner};
+use super::{schema, state};
 use crate::error::During;
 use crate::ffi::{Appender, Connection, Database};
 use crate::file;
@@ -51,7 +51,7 @@ pub(super) fn open(
     let attempt = || format!("making a staging table for {}", plan.target);
     let connection = file::connect(database)?;
     let catalog = file::catalog(&connection)?;
-    may_take(&connection, pipeline, plan)?;
+    may_take(&connection, pipeline, &plan.source.name, &plan.target)?;
     let staging = staging(&catalog, pipeline, plan);
     let columns = definitions(&plan.target_arrow())?;
     let sql = format!(
@@ -81,44 +81,56 @@ pub(super) fn open(
         .collect()
 }
 
-/// Checks that `plan.target` is free, or this pipeline's own.
+/// Checks that `target` is free, or was made by this pipeline for `source`; returns in which mode
+/// it was made. A row in the state alone proves nothing: it is written before the first copy.
 ///
 /// # Errors
 /// `Config` saying who has it and what to do.
-fn may_take(connection: &Connection, pipeline: &str, plan: &TablePlan) -> Result<()> {
-    let owners = state::owners(connection, Some(&plan.target))?;
-    let mine = |owner: &&Owner| owner.pipeline == pipeline && owner.source == plan.source.name;
-    if let Some(other) = owners.iter().find(|owner| !mine(owner)) {
-        return Err(Error::config(format!(
-            "table {} goes to {}, which DuckDB takes for the same as {} of pipeline {:?}, table {}",
-            plan.source.name, plan.target, other.target, other.pipeline, other.source
-        ))
-        .with_hint("give one of them another target"));
+pub(super) fn may_take(
+    connection: &Connection,
+    pipeline: &str,
+    source: &TableName,
+    target: &TableName,
+) -> Result<Option<Mode>> {
+    let owners = state::owners(connection, Some(target))?;
+    let mut made = None;
+    for owner in &owners {
+        if owner.pipeline != pipeline || owner.source != *source {
+            return Err(Error::config(format!(
+                "table {source} goes to {target}, which DuckDB takes for the same as {} of \
+                 pipeline {:?}, table {}",
+                owner.target, owner.pipeline, owner.source
+            ))
+            .with_hint("give one of them another target"));
+        }
+        made = owner.made;
     }
-    let own = !owners.is_empty();
-    match state::table_like(connection, &plan.target)? {
-        Some(standing) if !own => Err(stranger(&standing, plan)),
-        _ => Ok(()),
+    match state::table_like(connection, target)? {
+        Some(standing) if made.is_none() => Err(stranger(&standing, source, target)),
+        _ => Ok(made),
     }
 }
 
 /// The target stands already, and this pipeline did not make it.
-pub(super) fn stranger(standing: &TableName, plan: &TablePlan) -> Error {
+fn stranger(standing: &TableName, source: &TableName, target: &TableName) -> Error {
     Error::config(format!(
-        "table {} goes to {}, but a table {standing} that this pipeline did not make stands there",
-        plan.source.name, plan.target
+        "table {source} goes to {target}, but a table {standing} that this pipeline did not make \
+         stands there"
     ))
     .with_hint("drop or rename that table, or give this one another target")
 }
 
-/// Puts the staging table for `plan` in the target's place, inside the epoch.
+/// Puts the staging table for `plan` in the target's place, inside the epoch. In append mode its
+/// rows are added to those of the target, if the target is of that mode: otherwise its rows are no
+/// history, and go.
 ///
 /// # Errors
-/// `Internal` if rows were loaded after the epoch's first call: its transaction does not see them.
+/// `Config` if a table stands there that is another's; `Data` if the target is history that cannot
+/// take the rows up without loss; `Internal` if rows were loaded after the epoch's first call: its transaction does not see them.
 pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
     session.begin()?;
     let attempt = || format!("putting the copy of {} in place", plan.source.name);
-    may_take(&session.connection, &session.pipeline, plan)?;
+    let made = session.made(&plan.source.name, &plan.target)?;
     let target = session.target(plan);
     let staging = staging(&session.catalog, &session.pipeline, plan);
     let exists = |session: &Session, table: &TableRef| {
@@ -138,7 +150,8 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
         let columns = definitions(&plan.target_arrow())?;
         session.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", target.schema()), attempt)?;
         session.execute(&format!("CREATE TABLE IF NOT EXISTS {target} ({columns})"), attempt)?;
-    } else if standing && plan.mode == Mode::Append {
+    } else if standing && plan.mode == Mode::Append && made == Some(Mode::Append) {
+        schema::fit(session, plan, plan.target_arrow().fields())?;
         let names = target_columns(plan);
         let copy = format!("INSERT INTO {target} ({names}) SELECT {names} FROM {staging}");
         session.change_once(&target, &copy)?;
@@ -149,6 +162,9 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
         session.execute(&rename, attempt)?;
     }
     session.redefined(&target);
+    let names = (&plan.source.name, &plan.target);
+    state::note_made(&session.connection, &session.pipeline, names, plan.mode)?;
+    session.promoted.insert(target, plan.mode);
     Ok(())
 }
 

@@ -99,7 +99,8 @@ fn look_for_collisions(tables: &[TablePlan]) -> Vec<Finding> {
 fn look_inside(connection: &Connection, tables: &[TablePlan]) -> Result<Vec<Finding>> {
     let names = |name: &TableName| (fold(&name.schema), fold(&name.name));
     let owners = state::owners(connection, None)?;
-    let owned: HashSet<_> = owners.iter().map(|owner| names(&owner.target)).collect();
+    let made = owners.iter().filter(|owner| owner.made.is_some());
+    let owned: HashSet<_> = made.map(|owner| names(&owner.target)).collect();
     let standing = state::standing(connection)?;
     let standing: HashMap<_, _> = standing.iter().map(|name| (names(name), name)).collect();
     let mut findings = Vec::new();

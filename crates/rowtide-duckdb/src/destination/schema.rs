@@ -5,15 +5,14 @@
 //! that the epoch stays one transaction in any case.
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::Schema;
+use arrow_schema::{FieldRef, Schema};
 use std::sync::Arc;
 
-use rowtide_core::{Error, Result, SchemaChange, TablePlan};
+use rowtide_core::{Error, Mode, Result, SchemaChange, TablePlan};
 
-use super::merge::target_columns;
-use super::session::{Session, definitions};
-use crate::quote::{Ident, TableRef, join};
-use crate::types::column_type;
+use super::session::{self, Session, Standing, column_like};
+use crate::quote::{Ident, TableRef, fold, join};
+use crate::types::{column_type, common};
 
 /// Makes `plan.target`, which `plan` describes as it is to be, from what it was before `change`.
 pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChange) -> Result<()> {
@@ -22,10 +21,17 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChan
     match change {
         SchemaChange::AddColumn { table, column, fill } => {
             let field = Arc::clone(&table.columns[*column].field);
+            let standing = session::columns(&session.connection, &target)?;
+            if plan.mode == Mode::Append && column_like(&standing, field.name()).is_some() {
+                // History that an earlier copy kept: the column was gone, and is back.
+                return fit(session, plan, &[field]);
+            }
             let fill = fill.as_ref().map(|value| stage_fill(session, &field, value)).transpose()?;
             let value = fill.as_ref().map(|stage| format!("(SELECT c0 FROM {stage})"));
             if session.changed.contains(&target) {
-                rebuild(session, plan, Some((field.name(), value.as_deref().unwrap_or("NULL"))))?;
+                let mut columns: Vec<_> = standing.into_iter().map(Rebuilt::kept).collect();
+                columns.push(Rebuilt::new(&field, value.as_deref().unwrap_or("NULL"))?);
+                rebuild(session, plan, &columns)?;
             } else {
                 add(session, &target, &field, value.as_deref())?;
             }
@@ -35,7 +41,10 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChan
         }
         SchemaChange::DropColumn { column, .. } => {
             if session.changed.contains(&target) {
-                rebuild(session, plan, None)?;
+                let standing = session::columns(&session.connection, &target)?;
+                let stays = |standing: &Standing| fold(&standing.name) != fold(column);
+                let columns = standing.into_iter().filter(stays).map(Rebuilt::kept);
+                rebuild(session, plan, &columns.collect::<Vec<_>>())?;
             } else {
                 let sql = format!("ALTER TABLE {target} DROP COLUMN {}", Ident(column));
                 session
@@ -78,21 +87,77 @@ fn stage_fill(
     session.stage(&[RecordBatch::try_new(schema, vec![Arc::clone(value)])?])
 }
 
-/// Copies the target's rows into a new table with the plan's columns, which takes its place.
-/// `added` is the column that the old table lacks, and the expression for its value.
-fn rebuild(session: &mut Session, plan: &TablePlan, added: Option<(&str, &str)>) -> Result<()> {
+/// Makes the target of `plan` hold values of `fields` beside those that it has: adds columns that
+/// are missing, widens those that are too narrow. Nothing that stands is lost or changed.
+///
+/// # Errors
+/// `Data` if there is no type that holds a column's old and new values.
+pub(super) fn fit(session: &mut Session, plan: &TablePlan, fields: &[FieldRef]) -> Result<()> {
+    let target = session.target(plan);
+    let standing = session::columns(&session.connection, &target)?;
+    let mut columns: Vec<Rebuilt> = standing.iter().cloned().map(Rebuilt::kept).collect();
+    let mut changes = Vec::new();
+    for field in fields {
+        let wanted = column_type(field)?;
+        let Some(at) = standing.iter().position(|column| fold(&column.name) == fold(field.name()))
+        else {
+            changes.push(format!("ADD COLUMN {} {wanted}", Ident(field.name())));
+            columns.push(Rebuilt::new(field, "NULL")?);
+            continue;
+        };
+        let Standing { name, kind } = &standing[at];
+        let wide =
+            common(kind, &wanted).ok_or_else(|| session::misfit(plan, name, kind, &wanted))?;
+        if wide != *kind {
+            changes.push(format!("ALTER COLUMN {} SET DATA TYPE {wide}", Ident(name)));
+            columns[at].kind = wide;
+        }
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if session.changed.contains(&target) {
+        rebuild(session, plan, &columns)?;
+    } else {
+        for change in changes {
+            session.execute(&format!("ALTER TABLE {target} {change}"), || {
+                format!("changing the columns of {}", plan.target)
+            })?;
+        }
+    }
+    session.redefined(&target);
+    Ok(())
+}
+
+/// A column of a table that is built anew: its name and type, and the expression for its value.
+struct Rebuilt {
+    name: String,
+    kind: String,
+    value: String,
+}
+
+impl Rebuilt {
+    fn kept(column: Standing) -> Self {
+        let value = Ident(&column.name).to_string();
+        Self { name: column.name, kind: column.kind, value }
+    }
+
+    fn new(field: &FieldRef, value: &str) -> Result<Self> {
+        let (name, kind) = (field.name().clone(), column_type(field)?);
+        Ok(Self { name, kind, value: value.to_owned() })
+    }
+}
+
+/// Copies the target's rows into a new table with `columns`, which takes its place.
+fn rebuild(session: &mut Session, plan: &TablePlan, columns: &[Rebuilt]) -> Result<()> {
     let target = session.target(plan);
     let attempt = || format!("building {} anew with changed columns", plan.target);
     let rebuilt = target.sibling(format!("__rowtide_rebuilt_{}", plan.source.id));
-    let schema = plan.target_arrow();
-    let values = join(schema.fields(), ", ", |field| match added {
-        Some((name, value)) if name == field.name() => value.to_owned(),
-        _ => Ident(field.name()).to_string(),
-    });
-    let (columns, names) = (definitions(&schema)?, target_columns(plan));
-    session.execute(&format!("CREATE TABLE {rebuilt} ({columns})"), attempt)?;
-    let copy = format!("INSERT INTO {rebuilt} ({names}) SELECT {values} FROM {target}");
-    session.execute(&copy, attempt)?;
+    let definitions =
+        join(columns, ", ", |column| format!("{} {}", Ident(&column.name), column.kind));
+    let values = join(columns, ", ", |column| column.value.clone());
+    session.execute(&format!("CREATE TABLE {rebuilt} ({definitions})"), attempt)?;
+    session.execute(&format!("INSERT INTO {rebuilt} SELECT {values} FROM {target}"), attempt)?;
     session.execute(&format!("DROP TABLE {target}"), attempt)?;
     let rename = format!("ALTER TABLE {rebuilt} RENAME TO {}", Ident(&target.name));
     session.execute(&rename, attempt)?;

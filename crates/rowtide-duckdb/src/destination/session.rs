@@ -7,14 +7,15 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use rowtide_core::traits::Progress;
-use rowtide_core::{Checkpoint, Error, Result, TableName, TablePlan, TableState};
+use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState};
 
+use super::load;
 use super::state::{self, Control};
 use crate::error::During;
 use crate::ffi::{Appender, Connection, Database, Statement, Value};
 use crate::file;
-use crate::quote::{TableRef, join};
-use crate::types::column_type;
+use crate::quote::{TableRef, fold, join};
+use crate::types::{column_type, holds};
 
 /// How many tables' appenders and statements are kept ready. Beyond it all are let go: they are
 /// quickly made anew, and memory stays bounded however many tables there are.
@@ -36,6 +37,9 @@ pub(super) struct Session {
     /// Tables with rows deleted or updated in the open transaction: DuckDB refuses to commit an
     /// ALTER on top.
     pub(super) changed: HashSet<TableRef>,
+    /// Tables that the open transaction put in place, and in which mode. What the state says of
+    /// them may only be remembered afterwards.
+    pub(super) promoted: HashMap<TableRef, Mode>,
     /// Whether definitions changed since the last checkpoint of the file.
     pub(super) ddl: bool,
     tables: HashMap<TableRef, Ready>,
@@ -46,6 +50,8 @@ pub(super) struct Session {
 /// What is kept ready for one target.
 #[derive(Default)]
 struct Ready {
+    /// The rows' schema that the table was last found to hold.
+    fits: Option<SchemaRef>,
     appender: Option<(SchemaRef, Appender)>,
     statements: HashMap<String, Statement>,
 }
@@ -73,6 +79,7 @@ impl Session {
             checkpoint: stored.checkpoint.unwrap_or_default(),
             in_transaction: false,
             changed: HashSet::new(),
+            promoted: HashMap::new(),
             ddl: false,
             tables: HashMap::new(),
             stages: HashMap::new(),
@@ -116,9 +123,47 @@ impl Session {
         Ok(())
     }
 
+    /// Remembers `state` for its table.
+    ///
+    /// # Errors
+    /// `Config` if its target is another's: once remembered, it would be taken for this one's.
     pub(super) fn remember(&mut self, state: &TableState) -> Result<()> {
         self.begin()?;
-        state::remember(&self.connection, &self.pipeline, state)
+        let made = self.made(&state.schema.name, &state.target)?;
+        state::remember(&self.connection, &self.pipeline, state, made)
+    }
+
+    /// The mode in which this pipeline put the table there that stands under the name `target`;
+    /// `None` if nothing stands there.
+    ///
+    /// # Errors
+    /// `Config` if what stands there is another's.
+    pub(super) fn made(&self, source: &TableName, target: &TableName) -> Result<Option<Mode>> {
+        match self.promoted.get(&TableRef::new(&self.catalog, target)) {
+            Some(mode) => Ok(Some(*mode)),
+            None => load::may_take(&self.connection, &self.pipeline, source, target),
+        }
+    }
+
+    /// Checks that the columns of `plan`'s target hold its rows as they are: DuckDB would
+    /// otherwise round them without a word. Looked up once per table and version.
+    pub(super) fn check_fit(&mut self, plan: &TablePlan) -> Result<()> {
+        let (target, schema) = (self.target(plan), plan.target_arrow());
+        let known = self.tables.get(&target).and_then(|ready| ready.fits.as_ref());
+        if known == Some(&schema) {
+            return Ok(());
+        }
+        let standing = columns(&self.connection, &target)?;
+        for field in schema.fields() {
+            // A column that is missing is told of by the write itself.
+            let Some(column) = column_like(&standing, field.name()) else { continue };
+            let wanted = column_type(field)?;
+            if !holds(&column.kind, &wanted) {
+                return Err(misfit(plan, &column.name, &column.kind, &wanted));
+            }
+        }
+        self.ready(&target).fits = Some(schema);
+        Ok(())
     }
 
     /// Appends `rows` to the table `target`, by column name.
@@ -298,6 +343,7 @@ impl Session {
         }
         self.in_transaction = false;
         self.changed.clear();
+        self.promoted.clear();
         self.control = next;
         self.checkpoint = checkpoint;
         self.checkpoint_file()
@@ -386,20 +432,48 @@ pub(super) fn appender(
     let names = [&*target.catalog, &*target.schema, &*target.name];
     let positional = columns(connection, target)?
         .iter()
-        .map(String::as_str)
+        .map(|column| column.name.as_str())
         .eq(schema.fields().iter().map(|field| field.name().as_str()));
     Appender::new(connection, names, schema, positional)
         .during(|| format!("opening {target} for adding rows"))
 }
 
+/// A column that stands, with its type as the catalog spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) name: String,
+    pub(super) kind: String,
+}
+
+/// The column among `standing` that DuckDB takes for `name`.
+pub(super) fn column_like<'a>(standing: &'a [Standing], name: &str) -> Option<&'a Standing> {
+    standing.iter().find(|column| fold(&column.name) == fold(name))
+}
+
+/// A column of `plan`'s target does not hold what is to be written to it.
+pub(super) fn misfit(plan: &TablePlan, column: &str, standing: &str, wanted: &str) -> Error {
+    Error::data(format!(
+        "table {}: column {column:?} is {standing}, which does not hold every value of {wanted}, \
+         the type that table {} has now",
+        plan.target, plan.source.name
+    ))
+    .with_hint(
+        "rename or drop the old target, or give the table a new target, then copy it again (resync)",
+    )
+}
+
 /// The columns of `table`, in the table's order.
-pub(super) fn columns(connection: &Connection, table: &TableRef) -> Result<Vec<String>> {
-    let sql = "SELECT column_name FROM duckdb_columns() WHERE database_name = ? \
-               AND schema_name = ? AND table_name = ? ORDER BY column_index";
+pub(super) fn columns(connection: &Connection, table: &TableRef) -> Result<Vec<Standing>> {
+    let sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? \
+               AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?) \
+               ORDER BY column_index";
     let rows = connection
         .query(sql, &[(&*table.catalog).into(), (&*table.schema).into(), (&*table.name).into()])
         .during(|| format!("reading the columns of {table}"))?;
-    Ok(rows.iter().filter_map(|row| row[0].text().map(str::to_owned)).collect())
+    let column = |row: &Vec<crate::ffi::Cell>| {
+        Some(Standing { name: row[0].text()?.to_owned(), kind: row[1].text()?.to_owned() })
+    };
+    Ok(rows.iter().filter_map(column).collect())
 }
 
 /// Column definitions for a table with the fields of `schema`.

@@ -2,11 +2,16 @@
 //!
 //! The documents (`checkpoint`, `identity`, `state`) are what Rowtide reads back; the columns
 //! beside them repeat some of it for people. Times are in UTC.
+//!
+//! One column says more: `mode` in `_rowtide.tables` is the mode in which the table that stands
+//! under the target's name was put there, and NULL until the pipeline put one there. The document
+//! is about what is *to be* already while a copy is on its way; only this column tells a table of
+//! the pipeline's own from a foreign one, and history from rows that a copy replaces.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rowtide_core::{Error, PipelineState, Result, SourceIdentity, TableName, TableState};
+use rowtide_core::{Error, Mode, PipelineState, Result, SourceIdentity, TableName, TableState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -132,18 +137,24 @@ pub(super) fn read(connection: &Connection, pipeline: &str) -> Result<Option<Pip
     }))
 }
 
-/// Remembers `state` inside the open transaction.
-pub(super) fn remember(connection: &Connection, pipeline: &str, state: &TableState) -> Result<()> {
+/// Remembers `state` inside the open transaction. `made` is the mode in which the pipeline put
+/// the table there that stands under the target's name; `None` if it did not put one there.
+pub(super) fn remember(
+    connection: &Connection,
+    pipeline: &str,
+    state: &TableState,
+    made: Option<Mode>,
+) -> Result<()> {
     let attempt = || format!("remembering the state of {}", state.schema.name);
     let name = &state.schema.name;
     let document = document(state)?;
-    let mode = document_word(&state.mode)?;
+    let mode = made.map(|mode| document_word(&mode)).transpose()?;
     let rows_copied = i64::try_from(state.rows_copied).unwrap_or(i64::MAX);
     let key: [Value<'_>; 3] = [pipeline.into(), (&*name.schema).into(), (&*name.name).into()];
     let values: [Value<'_>; 7] = [
         (&*state.target.schema).into(),
         (&*state.target.name).into(),
-        mode.as_str().into(),
+        mode.as_deref().into(),
         state.phase.as_str().into(),
         rows_copied.into(),
         state.reason.as_deref().into(),
@@ -168,21 +179,47 @@ pub(super) fn remember(connection: &Connection, pipeline: &str, state: &TableSta
     Ok(())
 }
 
-/// Who made a target: the pipeline and the source table, of those in `_rowtide.tables`.
+/// Notes in the state of `source`, if there is any, that a table was put in place in `mode` under
+/// the name `target`.
+pub(super) fn note_made(
+    connection: &Connection,
+    pipeline: &str,
+    (source, target): (&TableName, &TableName),
+    mode: Mode,
+) -> Result<()> {
+    let mode = document_word(&mode)?;
+    let values: [Value<'_>; 6] = [
+        mode.as_str().into(),
+        pipeline.into(),
+        (&*source.schema).into(),
+        (&*source.name).into(),
+        (&*target.schema).into(),
+        (&*target.name).into(),
+    ];
+    let sql = "UPDATE _rowtide.tables SET mode = $1 WHERE pipeline = $2 \
+               AND source_schema = $3 AND source_table = $4 \
+               AND target_schema = $5 AND target_table = $6";
+    let attempt = || format!("remembering that {target} was made");
+    connection.query(sql, &values).during(attempt).map(drop)
+}
+
+/// Whose a target is: the pipeline and the source table, of those in `_rowtide.tables`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) pipeline: String,
     pub(super) source: TableName,
     pub(super) target: TableName,
+    /// The mode in which the pipeline put a table there, if it did.
+    pub(super) made: Option<Mode>,
 }
 
-/// The targets that any pipeline made in this file: all, or those that DuckDB takes for `like`.
+/// The targets of all pipelines in this file: all, or those that DuckDB takes for `like`.
 pub(super) fn owners(connection: &Connection, like: Option<&TableName>) -> Result<Vec<Owner>> {
     if !exists(connection)? {
         return Ok(Vec::new());
     }
-    let sql = "SELECT pipeline, source_schema, source_table, target_schema, target_table \
-               FROM _rowtide.tables \
+    let sql = "SELECT pipeline, source_schema, source_table, target_schema, target_table, \
+               mode FROM _rowtide.tables \
                WHERE $1 IS NULL OR (lower(target_schema) = lower($1) AND lower(target_table) = lower($2))";
     let like_values = [like.map(|name| &*name.schema).into(), like.map(|name| &*name.name).into()];
     let rows = connection.query(sql, &like_values).during(reading)?;
@@ -192,6 +229,7 @@ pub(super) fn owners(connection: &Connection, like: Option<&TableName>) -> Resul
             pipeline: text(0)?.to_owned(),
             source: TableName::new(text(1)?, text(2)?),
             target: TableName::new(text(3)?, text(4)?),
+            made: row[5].text().map(|mode| parse(&format!("\"{mode}\""))).transpose()?,
         })
     });
     let is_like = |owner: &Owner| like.is_none_or(|like| same_name(&owner.target, like));

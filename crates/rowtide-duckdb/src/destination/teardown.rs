@@ -19,8 +19,8 @@ pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>
     let catalog = file::catalog(connection)?;
     connection.execute("BEGIN").during(attempt)?;
     let mut tables: Vec<TableRef> = Vec::new();
-    for owner in state::owners(connection, None)?.iter().filter(|owner| owner.pipeline == pipeline)
-    {
+    let own = |owner: &&state::Owner| owner.pipeline == pipeline && owner.made.is_some();
+    for owner in state::owners(connection, None)?.iter().filter(own) {
         if let Some(standing) = state::table_like(connection, &owner.target)? {
             tables.push(TableRef::new(&catalog, &standing));
         }

@@ -129,7 +129,8 @@ async fn an_open_epoch_of_a_torn_down_pipeline_cannot_commit() {
     // The epoch is open, yet has not touched what teardown removes.
     writer.promote(&another).await.unwrap_err();
     let mut writer = place.destination.open(PIPELINE).await.unwrap();
-    writer.remember(&state_of(&another, Phase::Pending)).await.unwrap();
+    let third = TablePlan { target: rowtide_core::TableName::new("public", "c"), ..plan };
+    writer.remember(&state_of(&third, Phase::Pending)).await.unwrap();
     place.destination.teardown(PIPELINE).await.unwrap();
     let error = commit_at(&mut writer, 1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());

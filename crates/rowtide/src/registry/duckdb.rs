@@ -27,7 +27,7 @@ const OPTIONS: &[O] = &[
         "threads",
         Kind::Integer(1, 1024),
         "2",
-        "Threads that DuckDB may use; by default all cores.",
+        "Threads that DuckDB may use; by default half of the cores.",
     ),
     O::optional(
         "temp_directory",
