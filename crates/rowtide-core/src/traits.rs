@@ -139,9 +139,9 @@ pub struct StreamStart {
     pub checkpoint: Checkpoint,
     /// The tables to deliver, in the version the destination has; others are skipped.
     pub tables: Vec<Arc<TableSchema>>,
-    /// Identifiers of those tables whose copy is not in place yet. What the log announces of such
-    /// a table in another layout than planned is older than its copy: it is left out until the
-    /// planned layout appears.
+    /// Identifiers of those tables whose copy is not in place yet. Their copies begin only after
+    /// [`Source::stream`] has returned, so what the log holds of them from before that moment, in
+    /// another layout than planned, is in the copy already and is left out.
     pub copying: Vec<u64>,
     /// How many bytes of decoded changes may wait before the next [`ChangeStream::next`].
     pub buffer_bytes: usize,

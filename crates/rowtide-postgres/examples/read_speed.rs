@@ -69,7 +69,12 @@ async fn measure(server: &PostgresServer, rows: u64) -> Outcome<()> {
 
     let head = source.operations().head().await?;
     let (_durable, receiver) = watch::channel(attached.checkpoint.clone());
-    let start = StreamStart { checkpoint: attached.checkpoint, tables, buffer_bytes: 64 << 20 };
+    let start = StreamStart {
+        checkpoint: attached.checkpoint,
+        tables,
+        copying: Vec::new(),
+        buffer_bytes: 64 << 20,
+    };
     let meter = Meter::start()?;
     let mut stream = source.stream(start, receiver).await?;
     let mut read = 0;

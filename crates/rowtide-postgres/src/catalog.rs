@@ -51,6 +51,7 @@ pub(crate) struct CatalogColumn {
     /// Filled by an identity sequence.
     pub(crate) identity: bool,
     pub(crate) has_default: bool,
+    pub(crate) not_null: bool,
     /// What rows hold that are older than the column: its text form.
     pub(crate) missing: Option<String>,
 }

@@ -60,7 +60,7 @@ pub(crate) fn from_driver(doing: &str, error: tokio_postgres::Error) -> Error {
     let misused = what.starts_with("invalid configuration") || what.contains("password missing");
     if misused {
         let hint = "check the user and the password (URL, PGPASSWORD or ~/.pgpass)";
-        return Error::access(format!("{doing}: {what}")).with_hint(hint).with_source(error);
+        return Error::access(doing).with_hint(hint).with_source(error);
     }
     if is_certificate_problem(&error) {
         return untrusted(doing).with_source(error);

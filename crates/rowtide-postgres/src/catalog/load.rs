@@ -40,7 +40,7 @@ const COLUMNS: &str = "\
 SELECT a.attrelid, a.attnum::int4, a.attname::text, a.atttypid, a.atttypmod,
        coalesce(pg_catalog.format_type(nullif(a.atttypid, 0), a.atttypmod), ''),
        a.attisdropped, a.attgenerated <> '', a.attidentity <> '', a.atthasdef,
-       CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
+       CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END, a.attnotnull
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0
 ORDER BY a.attrelid, a.attnum";
@@ -113,6 +113,7 @@ fn column(row: &Row) -> Result<CatalogColumn> {
         identity: get(row, 8)?,
         has_default: get(row, 9)?,
         missing: get(row, 10)?,
+        not_null: get(row, 11)?,
     })
 }
 

@@ -110,7 +110,8 @@ impl Attachment<'_> {
             }
             let create = publication::create(names, wanted, &self.roots);
             let doing = format!("creating the publication `{}`", names.publication);
-            self.sql.execute(&doing, &format!("BEGIN; {create} COMMIT")).await?;
+            let tables = wanted.tables().map(|table| table.id);
+            publication::change(&self.sql, &doing, &create, tables).await?;
         }
         let start = slot::create(self.source, &self.sql).await?;
         let identity = self.identity(wanted, Some(start)).await?;
@@ -147,7 +148,12 @@ impl Attachment<'_> {
     async fn identity(&self, wanted: &Wanted<'_>, start: Option<u64>) -> Result<SourceIdentity> {
         let publications = self.publications().await?;
         let tables = wanted.tables();
+        let members = wanted
+            .names()
+            .filter_map(|name| Some((name.to_string(), entry_of(&publications, name)?)))
+            .collect();
         Identity {
+            members,
             slot: self.source.names.slot.clone(),
             publication: self.source.names.publication.clone(),
             system_identifier: Some(self.server.system_identifier.clone()),
@@ -175,7 +181,13 @@ impl Attachment<'_> {
         let added = self.adjust(wanted, &publications).await?;
         // A table that was away from the pipeline for a while must be copied again as well.
         let unknown = wanted.names().filter(|name| !known.tables.contains_key(&name.to_string()));
-        let added: BTreeSet<TableName> = added.into_iter().chain(unknown.cloned()).collect();
+        // So must one that someone took out of the publication and added again.
+        let again = wanted.names().filter(|name| {
+            let before = known.members.get(&name.to_string()).copied();
+            before.is_some() && before != entry_of(&publications, name)
+        });
+        let added: BTreeSet<TableName> =
+            added.into_iter().chain(unknown.chain(again).cloned()).collect();
         let start = known.created_at.map(|offset| offset.0);
         let identity = self.identity(wanted, start).await?;
         Ok(Attached {
@@ -300,11 +312,11 @@ impl Attachment<'_> {
         let mut added = Vec::new();
         for (found, tables) in [(main, &wanted.changes), (inserts, &wanted.inserts)] {
             let Some(found) = found else {
-                if !tables.is_empty() {
-                    statements.push(publication::create_inserts(names, tables, &self.roots));
-                    added.extend(tables.iter().map(|table| table.name.clone()));
-                }
-                continue;
+                let name = &names.inserts;
+                return Err(Error::position_lost(format!(
+                    "the publication `{name}` does not exist"
+                ))
+                .with_hint("it must be older than the slot: copy the tables again (`resync`)"));
             };
             for name in &found.tables {
                 if !tables.iter().any(|table| table.name == *name) {
@@ -325,8 +337,11 @@ impl Attachment<'_> {
             }
         }
         if !statements.is_empty() {
-            let all = format!("BEGIN; {} COMMIT", statements.join(" "));
-            self.sql.execute("changing the publication's tables", &all).await?;
+            let doing = "changing the publication's tables";
+            let gone = publications.iter().flat_map(|found| &found.members);
+            let locked =
+                wanted.tables().map(|table| table.id).chain(gone.map(|(_, found)| found.table));
+            publication::change(&self.sql, doing, &statements.join(" "), locked).await?;
         }
         Ok(added)
     }
@@ -376,6 +391,11 @@ pub(super) fn check_given(
         )));
     }
     Ok(())
+}
+
+/// The entry of a table in whichever publication contains it by name.
+fn entry_of(publications: &[Publication], table: &TableName) -> Option<u32> {
+    publications.iter().find_map(|found| found.members.get(table)).map(|member| member.entry)
 }
 
 /// The publications must be the very ones the checkpoint belongs to.

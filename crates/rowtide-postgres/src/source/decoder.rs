@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use rowtide_core::traits::{Segment, StreamItem};
 use rowtide_core::{
     Checkpoint, Commit, Error, Identity, Offset, Op, Result, SchemaChange, TableSchema, Watermark,
+    XidSnapshot,
 };
 
 use super::partition;
@@ -37,6 +38,27 @@ struct Followed {
     buffer: Option<TableBuffer>,
     /// Cannot be followed any more; its changes are dropped.
     stopped: bool,
+    /// Its copy is not in place yet.
+    copying: bool,
+    /// The log's layout is older than the one that is copied: there is no buffer.
+    older: bool,
+}
+
+const CHANGED_BEFORE_COPY: &str = "its columns changed before its copy began; resync it";
+
+impl Followed {
+    /// The rows since the last batch.
+    fn flush(&mut self) -> Result<Option<StreamItem>> {
+        let batch = self.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten();
+        Ok(batch.map(StreamItem::Changes))
+    }
+
+    fn stop(&mut self, reason: &str) -> StreamItem {
+        self.stopped = true;
+        self.buffer = None;
+        let table = Arc::clone(&self.schema);
+        StreamItem::Schema(SchemaChange::Unsupported { table, reason: reason.to_owned() })
+    }
 }
 
 /// The state of a stream.
@@ -44,12 +66,16 @@ struct Followed {
 pub(super) struct Decoder {
     tables: HashMap<u32, Followed>,
     policy: Unrepresentable,
+    /// What every copy that is not in place yet will have.
+    copied: Option<XidSnapshot>,
     /// Transactions whose commit record starts below are durable already.
     start: u64,
     open: Option<Commit>,
     skipping: bool,
     /// The open transaction changed something that is followed.
     touched: bool,
+    /// Every copy that is still to come has what the open transaction did.
+    before_copies: bool,
     ordinal: u32,
     items: Vec<StreamItem>,
     bytes: usize,
@@ -71,15 +97,20 @@ impl Decoder {
     ) -> Self {
         let follow = |schema: Arc<TableSchema>| {
             let id = u32::try_from(schema.id).ok()?;
-            Some((id, Followed { schema, buffer: None, stopped: false }))
+            Some((
+                id,
+                Followed { schema, buffer: None, stopped: false, copying: false, older: false },
+            ))
         };
         Self {
             tables: tables.into_iter().filter_map(follow).collect(),
             policy,
+            copied: None,
             start,
             open: None,
             skipping: false,
             touched: false,
+            before_copies: false,
             ordinal: 0,
             items: Vec::new(),
             bytes: 0,
@@ -90,6 +121,34 @@ impl Decoder {
             new: TupleCells::default(),
             old: TupleCells::default(),
         }
+    }
+
+    /// Says that the copies of `tables` begin later than `covered` was taken: what it covers is
+    /// in each of them, whatever the table was like at the time.
+    pub(super) fn copying(mut self, tables: &[u64], covered: XidSnapshot) -> Self {
+        for id in tables.iter().filter_map(|id| u32::try_from(*id).ok()) {
+            if let Some(table) = self.tables.get_mut(&id) {
+                table.copying = true;
+            }
+        }
+        self.copied = Some(covered);
+        self
+    }
+
+    /// Whether the copy of a table, still to come, has what the open transaction did.
+    pub(super) fn is_before_copy(&self, id: u32) -> bool {
+        self.before_copies && self.tables.get(&id).is_some_and(|table| table.copying)
+    }
+
+    /// Takes note that the log's layout of a table is older than its copy: its changes are left
+    /// out, as the copy has them, until it is announced again.
+    pub(super) fn older(&mut self, id: u32) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        self.items.extend(table.flush()?);
+        table.buffer = None;
+        table.older = true;
+        tracing::debug!(table = %table.schema.name, "log is older than the copy: left out");
+        Ok(())
     }
 
     /// How much is waiting, in bytes.
@@ -125,7 +184,10 @@ impl Decoder {
                 if self.open.is_some() {
                     return Err(Malformed("a transaction begins inside another").into());
                 }
-                self.open = Some(Commit { position: Offset(commit_lsn), xid, committed_at });
+                let commit = Commit { position: Offset(commit_lsn), xid, committed_at };
+                self.open = Some(commit);
+                self.before_copies =
+                    self.copied.as_ref().is_some_and(|copied| copied.covers(&commit));
                 self.skipping = commit_lsn < self.start;
                 self.touched = false;
                 self.ordinal = 0;
@@ -164,7 +226,8 @@ impl Decoder {
                 !table.stopped && *name.name == *relation.name && *name.schema == *relation.schema
             })
         };
-        if let Some(id) = self.tables.keys().find(same_name).copied() {
+        let same_name = self.tables.keys().find(same_name).copied();
+        if let Some(id) = same_name.filter(|id| !self.is_before_copy(*id)) {
             let reason =
                 "it was dropped and created again; the new table must be copied: resync it";
             self.stop(id, reason)?;
@@ -189,9 +252,7 @@ impl Decoder {
         changes: Vec<SchemaChange>,
     ) -> Result<()> {
         let Some(table) = self.tables.get_mut(&relation.id) else { return Ok(()) };
-        if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten() {
-            self.items.push(StreamItem::Changes(batch));
-        }
+        self.items.extend(table.flush()?);
         for change in changes {
             self.touched = true;
             match &change {
@@ -200,6 +261,7 @@ impl Decoder {
             }
             self.items.push(StreamItem::Schema(change));
         }
+        table.older = false;
         table.buffer = match table.stopped {
             true => None,
             false => Some(TableBuffer::new(Arc::clone(&table.schema), relation, self.policy)?),
@@ -209,15 +271,9 @@ impl Decoder {
 
     fn stop(&mut self, id: u32, reason: &str) -> Result<()> {
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
-        if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten() {
-            self.items.push(StreamItem::Changes(batch));
-        }
-        table.stopped = true;
-        table.buffer = None;
+        self.items.extend(table.flush()?);
         self.touched = true;
-        let table = Arc::clone(&table.schema);
-        let reason = reason.to_owned();
-        self.items.push(StreamItem::Schema(SchemaChange::Unsupported { table, reason }));
+        self.items.push(table.stop(reason));
         Ok(())
     }
 
@@ -235,12 +291,24 @@ impl Decoder {
     /// The buffer for a change of `relation`; `None` if the change is not wanted.
     #[inline]
     fn buffer<'t>(
-        (tables, items, touched): (&'t mut HashMap<u32, Followed>, &mut Vec<StreamItem>, &mut bool),
+        (tables, items, touched, before_copies): (
+            &'t mut HashMap<u32, Followed>,
+            &mut Vec<StreamItem>,
+            &mut bool,
+            bool,
+        ),
         relation: u32,
         len: usize,
     ) -> Result<Option<&'t mut TableBuffer>> {
         let Some(table) = tables.get_mut(&relation) else { return Ok(None) };
         if table.stopped {
+            return Ok(None);
+        }
+        if table.older {
+            if !before_copies {
+                *touched = true;
+                items.push(table.stop(CHANGED_BEFORE_COPY));
+            }
             return Ok(None);
         }
         let buffer = table.buffer.as_mut().ok_or(Malformed("a change of an unannounced table"))?;
@@ -257,7 +325,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         expect(tuples, 0, b'N')?;
         read_tuple(tuples, 1, &mut self.new)?;
@@ -272,7 +340,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         let mut at = 0;
         if image.is_some() {
@@ -310,7 +378,7 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched);
+        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
         let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
         let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
         match (buffer.schema.identity, image) {
@@ -333,10 +401,14 @@ impl Decoder {
             let Some(table) = self.tables.get_mut(id).filter(|table| !table.stopped) else {
                 continue;
             };
-            if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten()
-            {
-                self.items.push(StreamItem::Changes(batch));
+            if table.older {
+                if !self.before_copies {
+                    self.touched = true;
+                    self.items.push(table.stop(CHANGED_BEFORE_COPY));
+                }
+                continue;
             }
+            self.items.extend(table.flush()?);
             tables.push(Arc::clone(&table.schema));
         }
         if !tables.is_empty() {
@@ -350,10 +422,7 @@ impl Decoder {
     pub(super) fn take(&mut self) -> Result<Segment> {
         let mut items = std::mem::take(&mut self.items);
         for table in self.tables.values_mut() {
-            if let Some(batch) = table.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten()
-            {
-                items.push(StreamItem::Changes(batch));
-            }
+            items.extend(table.flush()?);
         }
         self.bytes = 0;
         let watermark = self.open.is_none().then(|| {

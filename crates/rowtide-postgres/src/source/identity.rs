@@ -74,6 +74,9 @@ pub(super) struct Identity {
     pub(super) publications: BTreeMap<String, u32>,
     /// The tables that are followed, with their oids.
     pub(super) tables: BTreeMap<String, u64>,
+    /// The entries of those that publications contain by name, with their oids: a table that was
+    /// taken out and added again has another.
+    pub(super) members: BTreeMap<String, u32>,
 }
 
 impl Identity {

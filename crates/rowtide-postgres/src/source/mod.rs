@@ -2,6 +2,7 @@
 
 mod attach;
 mod decoder;
+mod guard;
 mod identity;
 mod operations;
 mod preflight;

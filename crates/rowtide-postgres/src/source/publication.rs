@@ -3,13 +3,17 @@
 //! A table without identity in a publication of updates makes the server refuse the application's
 //! own updates, so such tables go into a second publication of inserts and truncates alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rowtide_core::{Error, Identity, Mode, Result, TableName, TableSchema};
 
 use super::identity::Names;
+use super::slot::transactions;
 use crate::client::{Sql, get};
 use crate::quote::{identifier, literal, table_name};
+
+/// How long a publication's change may wait for a table.
+const LOCK_TIMEOUT: &str = "10s";
 
 /// A publication as it is.
 #[derive(Debug, Clone)]
@@ -24,6 +28,15 @@ pub(super) struct Publication {
     pub(super) tables: BTreeSet<TableName>,
     /// Tables with a row filter or a column list.
     pub(super) narrowed: BTreeSet<TableName>,
+    /// Tables that were added by name.
+    pub(super) members: BTreeMap<TableName, Member>,
+}
+
+/// A table's entry in a publication: one that was taken out and added again has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) table: u64,
+    pub(super) entry: u32,
 }
 
 /// Reads those of `names` that exist.
@@ -45,9 +58,23 @@ pub(super) async fn load(sql: &Sql, names: &Names, version: i32) -> Result<Vec<P
             ours: get::<&str>(row, 4)? == names.mark(),
             tables,
             narrowed,
+            members: entries(sql, get(row, 0)?).await?,
         });
     }
     Ok(found)
+}
+
+async fn entries(sql: &Sql, publication: u32) -> Result<BTreeMap<TableName, Member>> {
+    let query = "SELECT n.nspname::text, c.relname::text, c.oid, r.oid \
+         FROM pg_catalog.pg_publication_rel r \
+         JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1";
+    let rows = sql.rows("reading a publication's tables", query, &[&publication]).await?;
+    let entry = |row| -> Result<_> {
+        let table = TableName::new(get::<&str>(row, 0)?, get::<&str>(row, 1)?);
+        Ok((table, Member { table: get::<u32>(row, 2)?.into(), entry: get(row, 3)? }))
+    };
+    rows.iter().map(entry).collect()
 }
 
 type Members = (BTreeSet<TableName>, BTreeSet<TableName>);
@@ -128,23 +155,46 @@ pub(super) fn identity_fixes(table: &TableName) -> String {
     )
 }
 
-/// The statements that make the publications.
+/// The statements that make the publications. Both are made, even if one is empty for now: the
+/// log is decoded with the catalog of its time, so a publication that a later start names must be
+/// older than the slot.
 pub(super) fn create(names: &Names, wanted: &Wanted<'_>, roots: &BTreeSet<u64>) -> String {
-    let mut sql = create_one(&names.publication, &wanted.changes, roots, names, "");
-    if !wanted.inserts.is_empty() {
-        let with = ", publish = 'insert, truncate'";
-        sql.push_str(&create_one(&names.inserts, &wanted.inserts, roots, names, with));
-    }
-    sql
+    let inserts = ", publish = 'insert, truncate'";
+    create_one(&names.publication, &wanted.changes, roots, names, "")
+        + &create_one(&names.inserts, &wanted.inserts, roots, names, inserts)
 }
 
-/// The statements that make the second publication alone.
-pub(super) fn create_inserts(
-    names: &Names,
-    inserts: &[&TableSchema],
-    roots: &BTreeSet<u64>,
-) -> String {
-    create_one(&names.inserts, inserts, roots, names, ", publish = 'insert, truncate'")
+/// Runs statements that lock tables, as one transaction. Whoever waits for a lock makes everyone
+/// wait who comes after, the application too: so not for long.
+pub(super) async fn change(
+    sql: &Sql,
+    doing: &str,
+    statements: &str,
+    tables: impl Iterator<Item = u64>,
+) -> Result<()> {
+    let all = format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {statements} COMMIT");
+    let Err(error) = sql.execute(doing, &all).await else { return Ok(()) };
+    if !error.message().contains("(SQLSTATE 55P03)") {
+        return Err(error);
+    }
+    sql.execute(doing, "ROLLBACK").await?;
+    // What publications need of a table conflicts with these.
+    let list: Vec<String> = tables.map(|oid| oid.to_string()).collect();
+    let holders = format!(
+        "pid IN (SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' \
+         AND l.relation = ANY ('{{{}}}'::oid[]) AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d \
+         WHERE d.datname = pg_catalog.current_database()) AND l.mode IN \
+         ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
+          'AccessExclusiveLock'))",
+        list.join(",")
+    );
+    let blockers = transactions(sql, &holders).await;
+    Err(Error::unavailable(format!(
+        "{doing}: a table is still locked after {LOCK_TIMEOUT}, by {blockers}"
+    ))
+    .with_hint(
+        "end what holds the lock (VACUUM, CREATE INDEX, a schema change); it is tried again",
+    ))
 }
 
 fn create_one(

@@ -5,6 +5,7 @@
 //! the catalog, and whatever the two together do not prove to be an added or a dropped column
 //! stops the table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -170,10 +171,15 @@ impl Comparison<'_> {
                     .collect();
                 let all_flagged =
                     key.iter().all(|name| flagged().any(|column| column.name == *name));
-                if all_flagged && (full || flagged().count() == key.len()) {
-                    Ok(())
-                } else {
-                    Err("its key or its REPLICA IDENTITY changed".to_owned())
+                if !all_flagged || (!full && flagged().count() != key.len()) {
+                    return Err("its key or its REPLICA IDENTITY changed".to_owned());
+                }
+                // Under FULL every column is flagged: only the catalog knows the key.
+                match &self.view.catalog {
+                    Some(catalog) if full && !same_key(known, catalog) => {
+                        Err("its key changed or was dropped (REPLICA IDENTITY is FULL)".to_owned())
+                    }
+                    _ => Ok(()),
                 }
             }
         }
@@ -190,8 +196,11 @@ impl Comparison<'_> {
         let same_name = self.catalog().iter().find(|found| !found.dropped && found.name == name);
         let dropped =
             self.catalog().iter().any(|found| found.number == column.number && found.dropped);
-        if dropped && same_name.is_some_and(|found| found.number != column.number) {
-            return Err(format!("the column {name} was dropped and added again"));
+        if same_name.is_some_and(|found| found.number != column.number) {
+            return Err(match dropped {
+                true => format!("the column {name} was dropped and added again"),
+                false => format!("the column {name} is now another one (columns were renamed)"),
+            });
         }
         if !self.view.types.rows.contains_key(&announced.type_oid) {
             // The type is gone by now: the values are still those of the known column.
@@ -280,13 +289,20 @@ impl Comparison<'_> {
             let filled = found.has_default
                 || found.identity
                 || domain.is_some_and(|domain| domain.class == b'd' && domain.has_default);
-            return match filled {
-                true => Err(format!(
+            if filled {
+                return Err(format!(
                     "the column {name} was added with a default that gives each row its own value \
                      (or was given a default later)"
-                )),
-                false => Ok(None),
-            };
+                ));
+            }
+            if found.not_null {
+                // Its default is gone by now, or older rows were given values before.
+                return Err(format!(
+                    "the column {name} was added, and is NOT NULL without a default: what older \
+                     rows hold in it is not known"
+                ));
+            }
+            return Ok(None);
         };
         let mut builder = ColumnBuilder::new(&Kind::of(column), self.policies.unrepresentable);
         builder
@@ -294,6 +310,13 @@ impl Comparison<'_> {
             .map_err(|_| format!("the default of the added column {name} cannot be represented"))?;
         Ok(Some(builder.finish()))
     }
+}
+
+/// Whether the catalog's key has the same columns, in whatever order.
+fn same_key(known: &TableSchema, catalog: &CatalogTable) -> bool {
+    let key = known.key.iter().filter_map(|&at| known.columns.get(at));
+    let key: BTreeSet<i32> = key.map(|column| column.number).collect();
+    key == catalog.key().0.into_iter().collect()
 }
 
 fn without(table: &TableSchema, number: i32) -> Arc<TableSchema> {

@@ -20,7 +20,7 @@ use tokio_postgres::CopyOutStream;
 use super::PostgresSource;
 use super::identity::parse_lsn;
 use super::slot::transactions;
-use super::table_buffer::value_error;
+use super::table_buffer::{NULL_KEY, builders, value_error};
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{Sql, get};
 use crate::error::from_driver;
@@ -293,7 +293,7 @@ impl RowReader {
         Self {
             table: Arc::clone(table),
             binary: kinds.iter().all(Kind::reads_binary),
-            builders: kinds.iter().map(|kind| ColumnBuilder::new(kind, policy)).collect(),
+            builders: builders(table, &kinds, policy),
             header: BinaryRows::default(),
             scratch: Vec::new(),
             growing: (0..kinds.len()).filter(|&index| kinds[index].grows()).collect(),
@@ -330,6 +330,9 @@ impl RowReader {
         };
         for (index, builder) in self.builders.iter_mut().enumerate() {
             match binary_field(&mut cursor)? {
+                None if self.table.key.contains(&index) => {
+                    return Err(value_error(&self.table, index, None, NULL_KEY));
+                }
                 None => builder.append_null(),
                 Some(value) => builder
                     .append_binary(value)
@@ -344,6 +347,7 @@ impl RowReader {
         for (index, builder) in self.builders.iter_mut().enumerate() {
             let appended = match row.field(&mut self.scratch)? {
                 Some(Some(text)) => builder.append_text(text),
+                Some(None) if self.table.key.contains(&index) => Err(NULL_KEY),
                 Some(None) => {
                     builder.append_null();
                     Ok(())

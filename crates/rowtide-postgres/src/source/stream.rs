@@ -16,15 +16,17 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rowtide_core::traits::{ChangeStream, Segment, StreamStart};
-use rowtide_core::{Checkpoint, Error, ErrorKind, Result};
-use tokio::sync::{Notify, mpsc, watch};
+use rowtide_core::{Checkpoint, Error, ErrorKind, Offset, Result, XidSnapshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::decoder::{Decoder, Event};
+use super::guard::Guard;
+use super::identity::parse_lsn;
 use super::schema_change::{View, compare};
 use super::{PostgresSource, partition};
 use crate::catalog::{load_tables, load_types};
-use crate::client::Sql;
+use crate::client::{Sql, get};
 use crate::protocol::Malformed;
 use crate::protocol::pgoutput::Relation;
 use crate::protocol::replication::Frame;
@@ -63,12 +65,30 @@ pub(super) async fn open(
     let slot = source.names.slot.clone();
     let sql = source.sql().await?;
     let binary = !source.text_only() && all_read_binary(source, &sql, &start).await?;
-    let publications = existing_publications(source, &sql).await?;
+    let guard = Guard::new(source, &sql).await?;
+    let publications = guard.names();
+    let covered = match start.copying.is_empty() {
+        true => None,
+        false => Some(covered(&sql).await?),
+    };
     let mut connection =
         ReplicationConnection::connect(&source.options, &source.names.application).await?;
     let timeout = connection.sender_timeout().await?.unwrap_or(DEFAULT_TIMEOUT);
-    start_on(source, connection, Start { slot, publications, binary, timeout, start, durable })
-        .await
+    let (alarm, raised) = oneshot::channel();
+    let with =
+        Start { slot, publications, binary, timeout, start, durable, covered, alarm: Some(raised) };
+    let mut stream = start_on(source, connection, with).await?;
+    stream.guard = Some(tokio::spawn(guard.run(source.clone(), alarm)));
+    Ok(stream)
+}
+
+/// What any copy that begins from now on will have.
+async fn covered(sql: &Sql) -> Result<XidSnapshot> {
+    let doing = "reading the snapshot before copies";
+    let row = sql.row(doing, "SELECT pg_catalog.pg_current_snapshot()::text", &[]).await?;
+    let end = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text";
+    let end = parse_lsn(get(&sql.row(doing, end, &[]).await?, 0)?)?;
+    XidSnapshot::parse(get(&row, 0)?, Offset(end))
 }
 
 /// Everything that is known before the stream begins.
@@ -79,6 +99,10 @@ pub(super) struct Start {
     pub(super) timeout: Duration,
     pub(super) start: StreamStart,
     pub(super) durable: watch::Receiver<Checkpoint>,
+    /// What any copy that is still to come will have.
+    pub(super) covered: Option<XidSnapshot>,
+    /// Says that the stream can no longer be trusted.
+    pub(super) alarm: Option<oneshot::Receiver<Error>>,
 }
 
 /// Starts streaming on `connection`.
@@ -113,11 +137,16 @@ pub(super) async fn start_on(
     let (sender, segments) = mpsc::channel(1);
     let policy = source.options.unrepresentable;
     let silence = (with.timeout * 2).max(Duration::from_secs(5));
+    let mut decoder = Decoder::new(with.start.tables, position.0, policy);
+    if let Some(covered) = with.covered {
+        decoder = decoder.copying(&with.start.copying, covered);
+    }
     let reader = Reader {
         source: source.clone(),
         sql: None,
         frames,
-        decoder: Decoder::new(with.start.tables, position.0, policy),
+        decoder,
+        alarm: with.alarm,
         progress: Arc::clone(&progress),
         demand: Arc::clone(&demand),
         sender,
@@ -137,7 +166,15 @@ pub(super) async fn start_on(
         .heartbeat
         .map(|every| tokio::spawn(heartbeat(source.clone(), every.duration())));
     let reader = tokio::spawn(reader.run());
-    Ok(PostgresStream { segments, demand, progress, reader, heartbeat, feedback: Some(feedback) })
+    Ok(PostgresStream {
+        segments,
+        demand,
+        progress,
+        reader,
+        heartbeat,
+        guard: None,
+        feedback: Some(feedback),
+    })
 }
 
 /// A failure to start that means that the log is gone.
@@ -176,18 +213,6 @@ async fn all_read_binary(source: &PostgresSource, sql: &Sql, start: &StreamStart
             types.describe((column.type_oid, column.modifier, &column.printed), numeric);
         kind.reads_binary()
     }))
-}
-
-/// Those of the two publications that exist. The first is named even if it does not, for the
-/// server's own error.
-async fn existing_publications(source: &PostgresSource, sql: &Sql) -> Result<Vec<String>> {
-    let names = &source.names;
-    let query = "SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = $1::text::name";
-    let mut publications = vec![names.publication.clone()];
-    if !sql.rows("reading publications", query, &[&names.inserts]).await?.is_empty() {
-        publications.push(names.inserts.clone());
-    }
-    Ok(publications)
 }
 
 /// Writes a message into the log now and then. Best effort: the next stream tries again.
@@ -240,6 +265,7 @@ pub(crate) struct PostgresStream {
     progress: Arc<Progress>,
     reader: JoinHandle<()>,
     heartbeat: Option<JoinHandle<()>>,
+    guard: Option<JoinHandle<()>>,
     feedback: Option<JoinHandle<()>>,
 }
 
@@ -274,12 +300,23 @@ impl ChangeStream for PostgresStream {
 impl Drop for PostgresStream {
     fn drop(&mut self) {
         self.reader.abort();
-        if let Some(heartbeat) = &self.heartbeat {
-            heartbeat.abort();
+        for task in self.heartbeat.iter().chain(&self.guard) {
+            task.abort();
         }
         // The feedback task sends what is durable once more and then ends by itself.
         self.progress.finish();
     }
+}
+
+/// Waits for an alarm, for ever if none can come.
+async fn raised(alarm: &mut Option<oneshot::Receiver<Error>>) -> Error {
+    if let Some(receiver) = alarm {
+        if let Ok(error) = receiver.await {
+            return error;
+        }
+        *alarm = None;
+    }
+    std::future::pending().await
 }
 
 struct Reader<R> {
@@ -288,6 +325,7 @@ struct Reader<R> {
     sql: Option<Sql>,
     frames: FrameReader<R>,
     decoder: Decoder,
+    alarm: Option<oneshot::Receiver<Error>>,
     progress: Arc<Progress>,
     demand: Arc<Demand>,
     sender: mpsc::Sender<Result<Segment>>,
@@ -383,6 +421,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
                 self.pace.read(read, began.elapsed());
                 self.progress.heard();
             }
+            error = raised(&mut self.alarm) => return Err(error),
             _ = self.watch.tick() => {
                 if self.progress.silence() >= self.silence {
                     return Err(Error::unavailable(format!(
@@ -471,6 +510,9 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
         self.sql = Some(sql.clone());
         let view = View::load(&sql, relation, &commit).await?;
         let changes = compare(&known, relation, &view, self.source.policies());
+        if !changes.is_empty() && self.decoder.is_before_copy(relation.id) {
+            return self.decoder.older(relation.id);
+        }
         let added = changes.iter().flat_map(|change| &change.table().columns);
         let readable = !self.binary || added.map(Kind::of).all(|kind| kind.reads_binary());
         self.decoder.relation(relation, changes)?;

@@ -74,7 +74,7 @@ impl TableBuffer {
         let source =
             schema.columns.iter().map(|column| place(column.name())).collect::<Result<_>>()?;
         let kinds: Vec<Kind> = schema.columns.iter().map(Kind::of).collect();
-        let builders = kinds.iter().map(|kind| ColumnBuilder::new(kind, policy)).collect();
+        let builders = builders(&schema, &kinds, policy);
         let row_bytes = kinds.iter().map(Kind::width).sum::<usize>() + ROW_OVERHEAD;
         let growing = (0..kinds.len()).filter(|&index| kinds[index].grows()).collect();
         let is_key = (0..schema.columns.len()).map(|index| schema.key.contains(&index)).collect();
@@ -130,6 +130,7 @@ impl TableBuffer {
             let appended = match cell {
                 Cell::Binary(bytes) => builder.append_binary(bytes),
                 Cell::Text(text) => builder.append_text(text),
+                Cell::Null if key => Err(NULL_KEY),
                 Cell::Null => {
                     builder.append_null();
                     Ok(())
@@ -199,6 +200,27 @@ impl TableBuffer {
     }
 }
 
+/// NULL in a key, which would make one row of many.
+pub(super) const NULL_KEY: ValueError =
+    ValueError::Unrepresentable("it is NULL, and the column belongs to the key");
+
+/// One builder per column. A key's value is never replaced by NULL.
+pub(super) fn builders(
+    table: &TableSchema,
+    kinds: &[Kind],
+    policy: Unrepresentable,
+) -> Vec<ColumnBuilder> {
+    let policy = |column| match table.key.contains(&column) {
+        true => Unrepresentable::Fail,
+        false => policy,
+    };
+    kinds
+        .iter()
+        .enumerate()
+        .map(|(column, kind)| ColumnBuilder::new(kind, policy(column)))
+        .collect()
+}
+
 fn bits(len: usize, set: &[usize]) -> BooleanBuffer {
     let mut bits = MutableBuffer::from_len_zeroed(bit_util::ceil(len, 8));
     for &row in set {
@@ -230,6 +252,11 @@ pub(super) fn value_error(
     match error {
         ValueError::Malformed(why) => Error::data(whole(why))
             .with_hint("the source sent bytes that are not of the column's type: please report it"),
+        ValueError::Unrepresentable(why) if table.key.contains(&column) => Error::data(whole(why))
+            .with_hint(
+                "correct the value at the source: the column belongs to the key, which cannot be \
+                 NULL, whatever `unrepresentable` says",
+            ),
         ValueError::Unrepresentable(why) => Error::data(whole(why)).with_hint(
             "correct the value at the source, or set unrepresentable = \"null\" to take NULL for \
              such values",

@@ -46,6 +46,8 @@ impl PostgresSource {
             timeout: timeout.unwrap_or(super::stream::DEFAULT_TIMEOUT),
             start: StreamStart { checkpoint, tables, copying: Vec::new(), buffer_bytes },
             durable,
+            covered: None,
+            alarm: None,
         };
         let stream = start_on(self, connection, start).await?;
         Ok(Box::new(stream))

@@ -41,8 +41,23 @@ impl Follower {
         tables: &[Arc<TableSchema>],
         buffer_bytes: usize,
     ) -> rowtide_core::Result<Self> {
+        Self::start_copying(source, from, (tables, &[]), buffer_bytes).await
+    }
+
+    /// The second of `tables` are those whose copy is not in place yet.
+    pub(crate) async fn start_copying(
+        source: &PostgresSource,
+        from: &Checkpoint,
+        (tables, copying): (&[Arc<TableSchema>], &[u64]),
+        buffer_bytes: usize,
+    ) -> rowtide_core::Result<Self> {
         let (durable, receiver) = watch::channel(from.clone());
-        let start = StreamStart { checkpoint: from.clone(), tables: tables.to_vec(), buffer_bytes };
+        let start = StreamStart {
+            checkpoint: from.clone(),
+            tables: tables.to_vec(),
+            copying: copying.to_vec(),
+            buffer_bytes,
+        };
         let stream = source.stream(start, receiver).await?;
         Ok(Self::over(stream, durable, from.clone()))
     }

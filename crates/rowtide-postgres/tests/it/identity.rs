@@ -4,7 +4,7 @@ use rowtide_core::traits::AttachRequest;
 use rowtide_core::{Checkpoint, ErrorKind, Mode, Offset, Source};
 
 use crate::follower::Follower;
-use crate::harness::{Db, attach, attach_as, discover, wait_until};
+use crate::harness::{Db, attach, attach_as, discover, in_time, wait_until};
 
 pub(crate) async fn what_was_made_is_found_again(db: &Db<'_>) {
     db.sql("create table t (id int primary key); create table k (v int)");
@@ -101,6 +101,8 @@ pub(crate) async fn tables_come_and_go(db: &Db<'_>) {
     let a = discover(&source, &["a"]).await;
     let all = discover(&source, &["a", "b", "k"]).await;
     let first = attach(&source, &a).await;
+    // Decoded with the catalog of its time: both publications must have been there by then.
+    db.sql("insert into a values (0)");
     let known = Some((&first.identity, Some(&first.checkpoint)));
     let second = attach_as(&source, &all, known).await.unwrap();
     let added: Vec<_> = second.added.iter().map(|name| name.name.to_string()).collect();
@@ -109,7 +111,7 @@ pub(crate) async fn tables_come_and_go(db: &Db<'_>) {
     let mut follower = Follower::start(&source, &second.checkpoint, &all).await;
     follower.catch_up(&source).await;
     follower.log.sort();
-    assert_eq!(follower.log, ["insert a 1", "insert b 1", "insert k 1"]);
+    assert_eq!(follower.log, ["insert a 0", "insert a 1", "insert b 1", "insert k 1"]);
     let at = follower.at.clone();
     follower.stream.close().await.unwrap();
     let known = Some((&second.identity, Some(&at)));
@@ -200,4 +202,72 @@ pub(crate) async fn a_slot_that_has_to_wait_names_who_it_waits_for(db: &Db<'_>) 
     wait_until("the half-made slot to vanish", || db.sql(&left) == "0").await;
     blocker.batch_execute("commit").await.unwrap();
     attach(&source, &schema).await;
+}
+
+/// Someone took a table out of the publication and added it again: changes are missing.
+pub(crate) async fn a_table_that_was_away_is_copied_again(db: &Db<'_>) {
+    db.sql("create table t (id int primary key); create table u (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    let first = attach(&source, &schema).await;
+    let publication = format!("\"rowtide_{}\"", db.pipeline("p"));
+    db.sql(&format!("alter publication {publication} drop table t"));
+    db.sql("insert into t values (1)");
+    db.sql(&format!("alter publication {publication} add table t"));
+    let known = Some((&first.identity, Some(&first.checkpoint)));
+    let second = attach_as(&source, &schema, known).await.unwrap();
+    assert_eq!(second.added, [schema[0].name.clone()]);
+    let known = Some((&second.identity, Some(&second.checkpoint)));
+    let third = attach_as(&source, &schema, known).await.unwrap();
+    assert!(third.added.is_empty(), "{:?}", third.added);
+
+    // A publication of all tables has no entries.
+    db.sql("create publication everything for all tables");
+    let given = db.source_with("q", |options| options.publication = Some("everything".into()));
+    let first = attach(&given, &schema).await;
+    let known = Some((&first.identity, Some(&first.checkpoint)));
+    assert!(attach_as(&given, &schema, known).await.unwrap().added.is_empty());
+}
+
+/// Waiting for a lock holds up whoever comes after: it ends soon, and says who is in the way.
+pub(crate) async fn a_locked_table_names_who_holds_it(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let blocker = source.connect_sql().await.unwrap();
+    blocker.batch_execute("begin; lock table public.t in share mode").await.unwrap();
+    let pid: i32 = blocker.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let error = in_time("the lock", attach_as(&source, &schema, None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains(&format!("pid {pid} ")), "{error}");
+    assert_eq!(db.sql("select count(*) from pg_publication"), "0");
+    blocker.batch_execute("commit").await.unwrap();
+    attach(&source, &schema).await;
+}
+
+/// From 18 on the server skips a missing publication without a word.
+pub(crate) async fn a_publication_that_vanishes_ends_the_stream(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let first = attach(&source, &schema).await;
+    let mut follower = Follower::start(&source, &first.checkpoint, &schema).await;
+    db.sql("insert into t values (1)");
+    follower.catch_up(&source).await;
+    let publication = format!("\"rowtide_{}\"", db.pipeline("p"));
+    db.sql(&format!(
+        "drop publication {publication}; create publication {publication} for table t"
+    ));
+    let error = loop {
+        if let Err(error) = follower.step().await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
+    assert!(error.message().contains("made anew"), "{error}");
+    assert!(error.hint().unwrap().contains("resync"));
+    drop(follower);
+    db.sql(&format!("drop publication {publication}"));
+    let again = Follower::start_with(&source, &first.checkpoint, &schema, 1 << 20).await;
+    assert_eq!(again.err().unwrap().kind(), ErrorKind::PositionLost);
 }

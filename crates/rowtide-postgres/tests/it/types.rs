@@ -272,3 +272,49 @@ pub(crate) async fn values_that_do_not_fit_follow_the_policy(db: &Db<'_>) {
     }
     assert_eq!(batches[0].column(0).as_primitive::<Int32Type>().value(0), 1);
 }
+
+/// Whatever the policy: rows whose keys became NULL could not be told apart.
+pub(crate) async fn a_key_is_never_null(db: &Db<'_>) {
+    db.sql(
+        "create table k (id numeric(5,2) primary key); \
+         create table n (id int primary key, v int); alter table n replica identity full",
+    );
+    let source = db.source_with("p", |options| {
+        options.unrepresentable = Unrepresentable::Null;
+    });
+    let schema = discover(&source, &["k", "n"]).await;
+    let from = attach(&source, &schema).await;
+    // The log has a NULL in what was a key before, and is one again when it is read.
+    db.sql("alter table n drop constraint n_pkey; alter table n alter id drop not null");
+    db.sql("insert into n values (null, 1)");
+    db.sql("delete from n");
+    db.sql("alter table n add primary key (id)");
+    db.sql("insert into k values ('NaN')");
+    let refused = |error: rowtide_core::Error, column: &str| {
+        assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        assert!(error.message().contains(column), "{error}");
+        assert!(error.hint().unwrap().contains("belongs to the key"), "{error:?}");
+    };
+    refused(
+        copy(&source, &schema[0], 1).await.unwrap_err(),
+        "column id (numeric(5,2)) of public.k",
+    );
+    for (table, column) in [
+        (&schema[..1], "column id (numeric(5,2)) of public.k"),
+        (&schema[1..], "column id (integer) of public.n"),
+    ] {
+        // The slot is free a moment after the stream before was dropped.
+        let mut follower = loop {
+            match Follower::start_with(&source, &from.checkpoint, table, 1 << 20).await {
+                Ok(follower) => break follower,
+                Err(error) => assert!(error.kind().is_transient(), "{error}"),
+            }
+        };
+        let error = loop {
+            if let Err(error) = follower.step().await {
+                break error;
+            }
+        };
+        refused(error, column);
+    }
+}

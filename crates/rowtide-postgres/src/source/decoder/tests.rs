@@ -70,6 +70,7 @@ fn view(relation: &Relation) -> View {
         generated: false,
         identity: false,
         has_default: column.name == "n",
+        not_null: false,
         missing: (column.name == "n").then(|| "7".to_owned()),
     });
     let catalog = CatalogTable {

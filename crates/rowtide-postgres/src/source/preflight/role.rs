@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rowtide_core::{Mode, Result, Severity};
+use rowtide_core::{Identity, Mode, Result, Severity};
 
 use super::Check;
 use super::server::Facts;
@@ -42,12 +42,12 @@ impl Check<'_> {
                 format!("GRANT CREATE ON DATABASE {} TO {quoted};", identifier(&database)),
             );
         }
-        if superuser {
-            let fix = self.least_privilege(&database);
-            let message = format!("{role} is a superuser; a role with fewer rights is enough");
-            self.say_fix(Severity::Ok, "role", message, fix);
-        } else {
-            self.ok("role", format!("connected as {role}"));
+        match self.least_privilege(&database) {
+            Some(fix) if superuser => {
+                let message = format!("{role} is a superuser; a role with fewer rights is enough");
+                self.say_fix(Severity::Ok, "role", message, fix);
+            }
+            _ => self.ok("role", format!("connected as {role}")),
         }
         Ok(())
     }
@@ -59,25 +59,39 @@ impl Check<'_> {
         self.tables.iter().any(followed)
     }
 
-    /// Everything a new role needs, with a publication that the tables' owner makes for it.
-    fn least_privilege(&self, database: &str) -> String {
+    /// Everything a new role needs, with a publication that the tables' owner makes for it. A
+    /// table without identity stays out of it: publishing its updates would make them fail.
+    fn least_privilege(&self, database: &str) -> Option<String> {
         let names = &self.source.names;
         let fit: Vec<_> = self.tables.iter().filter(|table| table.is_candidate()).collect();
         let schemas: BTreeSet<_> = fit.iter().map(|table| identifier(&table.name.schema)).collect();
+        if schemas.is_empty() {
+            return None;
+        }
         let schemas: Vec<_> = schemas.into_iter().collect();
-        let tables: Vec<_> = fit.iter().map(|table| table_name(&table.name)).collect();
-        let (schemas, tables) = (schemas.join(", "), tables.join(", "));
-        format!(
+        let list = |tables: Vec<String>| tables.join(", ");
+        let published = fit.iter().filter(|table| {
+            table.key().1 != Identity::None && (self.modes)(&table.name) != Mode::Replace
+        });
+        let published = list(published.map(|table| table_name(&table.name)).collect());
+        let mut sql = format!(
             "CREATE ROLE rowtide LOGIN REPLICATION PASSWORD '…'; \
              GRANT CONNECT ON DATABASE {} TO rowtide; \
-             GRANT USAGE ON SCHEMA {schemas} TO rowtide; \
-             GRANT SELECT ON {tables} TO rowtide; \
-             CREATE PUBLICATION {publication} FOR TABLE {tables} \
-             WITH (publish_via_partition_root = true); \
-             -- and set publication = \"{}\"",
+             GRANT USAGE ON SCHEMA {} TO rowtide; \
+             GRANT SELECT ON {} TO rowtide;",
             identifier(database),
-            names.publication,
-            publication = identifier(&names.publication),
-        )
+            schemas.join(", "),
+            list(fit.iter().map(|table| table_name(&table.name)).collect()),
+        );
+        if !published.is_empty() {
+            sql.push_str(&format!(
+                " CREATE PUBLICATION {} FOR TABLE {published} \
+                 WITH (publish_via_partition_root = true); \
+                 -- and set publication = \"{}\"; tables with row level security need BYPASSRLS",
+                identifier(&names.publication),
+                names.publication,
+            ));
+        }
+        Some(sql)
     }
 }

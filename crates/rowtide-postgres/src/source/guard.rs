@@ -1,0 +1,92 @@
+//! Watching over the publications of a running stream.
+//!
+//! A server from version 18 on skips a publication that does not exist, with all its tables, and
+//! says nothing; one that was made anew begins in the middle. Either is a gap.
+
+use std::time::Duration;
+
+use rowtide_core::{Error, Result};
+use tokio::sync::oneshot;
+
+use super::PostgresSource;
+use crate::client::{Sql, get};
+
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The publications of a stream, with the oids they had when it began.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    publications: Vec<(String, u32)>,
+}
+
+impl Guard {
+    /// Finds the pipeline's publications.
+    pub(super) async fn new(source: &PostgresSource, sql: &Sql) -> Result<Self> {
+        let names = &source.names;
+        let publications = load(source, sql).await?;
+        if !publications.iter().any(|(name, _)| *name == names.publication) {
+            return Err(lost(&names.publication, "no longer exists"));
+        }
+        Ok(Self { publications })
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.publications.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Looks now and then; raises the alarm once. A failed look says nothing: the stream notices
+    /// by itself when the server is gone.
+    pub(super) async fn run(self, source: PostgresSource, alarm: oneshot::Sender<Error>) {
+        let mut connected: Option<Sql> = None;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if connected.as_ref().is_none_or(|sql| sql.client().is_closed()) {
+                connected = source.sql().await.ok();
+            }
+            let Some(sql) = &connected else { continue };
+            match load(&source, sql).await {
+                Ok(found) => {
+                    if let Some(error) = self.compare(&found) {
+                        // A closed channel means that the stream has ended.
+                        let _ = alarm.send(error);
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "publications could not be looked up");
+                    connected = None;
+                }
+            }
+        }
+    }
+
+    fn compare(&self, found: &[(String, u32)]) -> Option<Error> {
+        self.publications.iter().find_map(|(name, oid)| {
+            match found.iter().find(|(found, _)| found == name) {
+                Some((_, found)) if found == oid => None,
+                Some(_) => Some(lost(name, "was dropped and made anew")),
+                None => Some(lost(name, "no longer exists")),
+            }
+        })
+    }
+}
+
+/// The main publication, and the one for inserts if this pipeline made it; with their oids.
+async fn load(source: &PostgresSource, sql: &Sql) -> Result<Vec<(String, u32)>> {
+    let names = &source.names;
+    let query = "SELECT p.pubname::text, p.oid FROM pg_catalog.pg_publication p \
+         WHERE p.pubname = $1::text::name OR p.pubname = $2::text::name \
+           AND pg_catalog.obj_description(p.oid, 'pg_publication') = $3 \
+         ORDER BY p.pubname <> $1::text::name";
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&names.publication, &names.inserts, &names.mark()];
+    let rows = sql.rows("reading publications", query, &parameters).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+}
+
+fn lost(name: &str, why: &str) -> Error {
+    Error::position_lost(format!(
+        "the publication `{name}` {why}: the server may have skipped changes"
+    ))
+    .with_hint("copy the tables again: `resync`")
+}
