@@ -90,7 +90,8 @@ fn compare(
         let columns = columns(server, db, table)?;
         let join = |pick: fn(&Rendered) -> &str| -> String {
             let parts: Vec<&str> = columns.iter().map(pick).collect();
-            format!("concat({}) AS row", parts.join(&format!(", '{SEPARATOR}', ")))
+            // A separator at the end too: psql's output is trimmed, char(n) values are padded.
+            format!("concat({}, '{SEPARATOR}') AS row", parts.join(&format!(", '{SEPARATOR}', ")))
         };
         let source = source_rows(
             server,
