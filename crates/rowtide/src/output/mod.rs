@@ -137,7 +137,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// Writes a line of result to stdout.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }
@@ -145,7 +145,7 @@ pub(crate) fn print_line(text: &str) -> Result<()> {
 /// Writes a JSON result to stdout, indented.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<()> {
     print_line(&format!("{value:#}"))
 }
