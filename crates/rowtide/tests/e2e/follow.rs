@@ -268,3 +268,27 @@ fn a_table_dropped_at_the_source_is_noted_and_its_copy_stays() {
     let phase = case.rows("SELECT phase FROM _rowtide.tables WHERE source_table = 'gone'");
     assert_eq!(phase, ["stopped"]);
 }
+
+#[test]
+fn a_server_that_dies_and_comes_back_is_followed_on() {
+    let Some(mut case) = Case::start(
+        "CREATE TABLE t (id int PRIMARY KEY, v text);
+         INSERT INTO t SELECT i, 'x' FROM generate_series(1, 100) i",
+    ) else {
+        return;
+    };
+    let mut rowtide = case.run(&[]).spawn().unwrap();
+    case.wait_until_copied(&mut rowtide, 1);
+    for round in 0..2 {
+        case.sql("UPDATE t SET v = v || 'y' WHERE id % 3 = 0");
+        case.server.kill9();
+        case.server.start_again().unwrap();
+        case.sql(&format!(
+            "INSERT INTO t SELECT i + 1000 * ({round} + 1), 'z' FROM generate_series(1, 50) i"
+        ));
+        case.wait_until_streaming(&mut rowtide);
+        case.wait_until_caught_up(&mut rowtide);
+    }
+    case.stop(rowtide);
+    case.compare(&["public.t"]);
+}
