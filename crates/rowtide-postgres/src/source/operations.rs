@@ -1,5 +1,7 @@
 //! What an operator asks for: where things stand, and removal.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use rowtide_core::traits::{SourceOperations, SourceStatus};
 use rowtide_core::{Checkpoint, Error, Offset, Result, SourceIdentity};
@@ -9,6 +11,9 @@ use super::slot::{self, Slot};
 use super::{PostgresSource, partition, publication};
 use crate::client::{Sql, get};
 use crate::quote::identifier;
+
+/// A pipeline that was just stopped may hold its slot for a moment still.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// The server's version, and the end of its flushed log. The log that is written but not flushed
 /// cannot be reached by a stream yet.
@@ -58,8 +63,13 @@ impl SourceOperations for PostgresSource {
         let (version, _, _) = head(&sql).await?;
         let mut removed = Vec::new();
         let name = &self.names.slot;
-        if let Some(found) = Slot::load(&sql, name, version).await? {
+        let began = Instant::now();
+        while let Some(found) = Slot::load(&sql, name, version).await? {
             if let Some(pid) = found.active_pid {
+                if began.elapsed() < LETTING_GO {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
                 return Err(Error::unavailable(format!(
                     "the replication slot `{name}` is in use by process {pid}"
                 ))
@@ -67,6 +77,7 @@ impl SourceOperations for PostgresSource {
             }
             slot::drop(&sql, name).await?;
             removed.push(format!("replication slot {name}"));
+            break;
         }
         for found in publication::load(&sql, &self.names, version).await? {
             if found.ours {
