@@ -8,6 +8,7 @@
 mod batch;
 mod checkpoint;
 mod error;
+pub mod fault;
 mod fence;
 mod finding;
 mod fold;
@@ -28,5 +29,5 @@ pub use metadata::MetadataColumns;
 pub use schema::{Column, Identity, SchemaChange, TableName, TableSchema, ext};
 pub use selection::{Pattern, TableSelection};
 pub use state::{DeleteMode, Mode, Phase, PipelineState, SourceIdentity, TablePlan, TableState};
-pub use traits::{Destination, Source};
+pub use traits::{Capabilities, Destination, Source};
 pub use write::{MergeWrite, MultisetWrite, Patches, TableWrite};

@@ -108,6 +108,10 @@ pub struct TableSchema {
     pub key: Vec<usize>,
     /// How updates and deletes name their row.
     pub identity: Identity,
+    /// The system whose words [`Column::native_type`] is written in (`postgresql`), if its types
+    /// mean something elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 impl TableSchema {
@@ -119,7 +123,13 @@ impl TableSchema {
         key: Vec<usize>,
         identity: Identity,
     ) -> Self {
-        Self { id, name, version, columns, key, identity }
+        Self { id, name, version, columns, key, identity, system: None }
+    }
+
+    /// The same table, described in the words of `system`.
+    #[must_use]
+    pub fn of_system(self, system: &str) -> Self {
+        Self { system: Some(system.to_owned()), ..self }
     }
 
     /// The Arrow schema of the columns.

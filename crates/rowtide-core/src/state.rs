@@ -54,6 +54,21 @@ impl TablePlan {
         Arc::new(Schema::new(fields))
     }
 
+    /// What is remembered of the table once it has come to `phase`.
+    pub fn state(&self, phase: Phase) -> TableState {
+        TableState {
+            schema: (*self.source).clone(),
+            target: self.target.clone(),
+            mode: self.mode,
+            delete: self.delete,
+            metadata: self.metadata.clone(),
+            phase,
+            fence: None,
+            rows_copied: 0,
+            reason: None,
+        }
+    }
+
     /// The same plan for another version of the source's table.
     #[must_use]
     pub fn with_source(&self, source: Arc<TableSchema>) -> Self {

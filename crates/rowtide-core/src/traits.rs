@@ -211,9 +211,23 @@ pub struct SourceStatus {
     pub retention: Option<String>,
 }
 
+/// What a destination can and cannot hold, for those who plan and those who read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Names that differ only in case are one name there.
+    pub ignores_case: bool,
+    /// The system whose types, in their own text form, it holds exactly
+    /// ([`TableSchema::system`]): a source of that system hands over as text what Arrow's types
+    /// would narrow.
+    pub native_system: Option<&'static str>,
+}
+
 /// A system that holds the copies.
 #[async_trait]
 pub trait Destination: Send + Sync {
+    /// What it can and cannot hold.
+    fn capabilities(&self) -> Capabilities;
+
     /// Looks at everything that could keep `tables` from being written, and changes nothing.
     async fn preflight(&self, tables: &[TablePlan]) -> Result<Vec<Finding>>;
 

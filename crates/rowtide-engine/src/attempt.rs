@@ -3,25 +3,26 @@
 //! An attempt owns everything it starts (writer, stream, copy tasks); when it ends, they end. It
 //! keeps nothing that a later attempt needs: that is all in the destination.
 
+mod prepare;
+
 use std::sync::Arc;
-use std::time::Instant;
 
 use rowtide_core::traits::{
     AttachRequest, ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer,
 };
 use rowtide_core::{
-    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, Source, TableName, TablePlan,
-    TableSchema, TableState, Watermark,
+    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TableName, TablePlan, TableState,
+    Watermark, fault,
 };
 use tokio::sync::watch;
 
-use crate::clock::now_micros;
 use crate::copy::{Copied, Copier, CopyContext};
 use crate::pace::Pace;
 use crate::plan::{Action, Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
-use crate::route::Router;
+use crate::route::{Router, Surroundings};
 use crate::{Pipeline, RunMode, Settings, Summary};
+use prepare::{refuse_foreign, remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
 #[derive(Debug, Default)]
@@ -83,6 +84,7 @@ impl<'a> Attempt<'a> {
         self.pipeline.monitor.update(|snapshot| snapshot.activity = Activity::Starting);
         let starting = self.start();
         let mut running = tokio::select! {
+            biased;
             running = starting => running?,
             _ = shutdown.wait_for(|stop| *stop) => {
                 return Ok(Summary { interrupted: true, ..Summary::default() });
@@ -94,56 +96,46 @@ impl<'a> Attempt<'a> {
 
     /// Opens both ends and decides what to do with each table.
     async fn start(self) -> Result<Running<'a>> {
-        let Pipeline { source, destination, name, monitor, .. } = self.pipeline;
+        let Pipeline { source, destination, name, environment, .. } = self.pipeline;
         let mut writer = destination.open(name).await?;
         self.reached.opened = true;
+        fault::point("restart.opened")?;
         let state = writer.state().await?;
         let discovered = source.discover(&self.settings.selection).await?;
-        let mut planned = plan_tables(&discovered, &self.settings, &state, &self.reached.promoted)?;
+        let mut planned = plan_tables(
+            &discovered,
+            &self.settings,
+            (&state, destination.capabilities()),
+            &self.reached.promoted,
+        )?;
         let checkpoint = match planned.iter().any(Planned::is_followed) {
             true => Some(self.attach(writer.as_mut(), &state, &mut planned).await?),
             false => None,
         };
         self.reached.attached = true;
+        fault::point("restart.attached")?;
         show_tables(self.pipeline, &planned, &state);
         stop_dropped(writer.as_mut(), &state, &self.settings, &discovered).await?;
-        let copies = prepare(writer.as_mut(), &planned, &state).await?;
+        let copies = remember_plans(writer.as_mut(), &planned, &state).await?;
         self.reached.planned = true;
+        fault::point("plan.stored")?;
 
         let goal = match (self.settings.once, &checkpoint) {
             (true, Some(_)) => Some(source.operations().head().await?),
             _ => None,
         };
         let durable = watch::Sender::new(checkpoint.clone().unwrap_or_default());
-        let buffer_bytes = self.settings.buffer_bytes;
         let streaming = checkpoint.filter(|_| self.settings.mode != RunMode::FullLoad);
         let stream = match streaming {
             Some(checkpoint) => {
-                let followed = || planned.iter().filter(|p| p.is_followed());
-                let start = StreamStart {
-                    checkpoint,
-                    tables: followed().map(|p| Arc::clone(&p.plan.source)).collect(),
-                    copying: followed()
-                        .filter(|p| p.is_copied())
-                        .map(|p| p.plan.source.id)
-                        .collect(),
-                    buffer_bytes,
-                };
+                let start = self.stream_start(checkpoint, &planned);
                 Some(source.stream(start, durable.subscribe()).await?)
             }
             None => None,
         };
-        let spool_directory =
-            self.settings.spool_directory.clone().unwrap_or_else(std::env::temp_dir);
-        let router = Router::new(&planned, &state.tables, spool_directory, monitor.clone());
-        let context = CopyContext {
-            pipeline: name.clone(),
-            source: Arc::clone(source),
-            destination: Arc::clone(destination),
-            settings: Arc::clone(&self.settings),
-            monitor: monitor.clone(),
-        };
-        let copier = Copier::start(&context, copies);
+        let router = Router::new(&planned, &state.tables, self.surroundings());
+        let copier = Copier::start(&self.copy_context(), copies);
+        let pace = Pace::new(environment.clone(), self.settings.buffer_bytes);
         Ok(Running {
             attempt: self,
             writer,
@@ -155,8 +147,40 @@ impl<'a> Attempt<'a> {
             mid_transaction: false,
             epoch_changes: 0,
             epoch_commits: Vec::new(),
-            pace: Pace::new(buffer_bytes),
+            pace,
         })
+    }
+
+    fn stream_start(&self, checkpoint: Checkpoint, planned: &[Planned]) -> StreamStart {
+        let followed = || planned.iter().filter(|p| p.is_followed());
+        StreamStart {
+            checkpoint,
+            tables: followed().map(|p| Arc::clone(&p.plan.source)).collect(),
+            copying: followed().filter(|p| p.is_copied()).map(|p| p.plan.source.id).collect(),
+            buffer_bytes: self.settings.buffer_bytes,
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let Pipeline { destination, monitor, environment, .. } = self.pipeline;
+        let configured = self.settings.spool_directory.clone();
+        Surroundings {
+            monitor: monitor.clone(),
+            environment: environment.clone(),
+            spool_directory: configured.unwrap_or_else(|| environment.temporary_directory()),
+            capabilities: destination.capabilities(),
+        }
+    }
+
+    fn copy_context(&self) -> CopyContext {
+        CopyContext {
+            pipeline: self.pipeline.name.clone(),
+            source: Arc::clone(&self.pipeline.source),
+            destination: Arc::clone(&self.pipeline.destination),
+            settings: Arc::clone(&self.settings),
+            monitor: self.pipeline.monitor.clone(),
+            environment: self.pipeline.environment.clone(),
+        }
     }
 
     /// Makes or proves the source's side, and stores what is new about it. Tables that were not
@@ -173,7 +197,9 @@ impl<'a> Attempt<'a> {
             refuse_foreign(source.as_ref(), &self.pipeline.name).await?;
             // The intent is durable before anything is made at the source, so that a crash in
             // between leaves nothing that nobody owns.
+            fault::point("intent.before")?;
             writer.commit(Progress { identity: Some(&intent), ..Progress::default() }).await?;
+            fault::point("intent.stored")?;
         }
         let followed = planned.iter().filter(|p| p.is_followed());
         let tables: Vec<_> = followed.map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
@@ -203,113 +229,12 @@ impl<'a> Attempt<'a> {
             identity: Some(&attached.identity),
             error: None,
         };
+        fault::point("attach.before")?;
         writer.commit(progress).await?;
+        fault::point("attach.stored")?;
         tracing::info!(checkpoint = %attached.checkpoint, "source attached");
         Ok(attached.checkpoint)
     }
-}
-
-/// A destination that knows nothing must not take over what another one follows with.
-async fn refuse_foreign(source: &dyn Source, pipeline: &str) -> Result<()> {
-    let status = source.operations().status().await?;
-    if status.acknowledged.is_none() && status.retained_bytes.is_none() {
-        return Ok(());
-    }
-    Err(Error::config(format!(
-        "the source already keeps its log for a pipeline named `{pipeline}`, of which this \
-         destination knows nothing"
-    ))
-    .with_hint(
-        "use the destination that pipeline writes to, give this one another name, or, if nothing \
-         needs the old one any more, remove it with `rowtide teardown`",
-    ))
-}
-
-/// Notes, within the epoch, which tables are no longer at the source. Their copies stay.
-async fn stop_dropped(
-    writer: &mut dyn Writer,
-    state: &PipelineState,
-    settings: &Settings,
-    discovered: &[Arc<TableSchema>],
-) -> Result<()> {
-    let mut any = false;
-    for known in state.tables.iter().filter(|known| known.phase != Phase::Stopped) {
-        let name = &known.schema.name;
-        let is_there = discovered.iter().any(|table| table.name == *name);
-        if settings.selection.contains(name) && !is_there {
-            tracing::warn!(table = %name, "table is no longer at the source; its copy stays");
-            let reason = Some(format!("{name} is no longer at the source; its copy stays"));
-            writer.remember(&TableState { phase: Phase::Stopped, reason, ..known.clone() }).await?;
-            any = true;
-        }
-    }
-    if any { writer.commit(Progress::default()).await } else { Ok(()) }
-}
-
-/// Remembers what begins, creates what starts empty; returns what is to be copied.
-async fn prepare(
-    writer: &mut dyn Writer,
-    planned: &[Planned],
-    state: &PipelineState,
-) -> Result<Vec<TablePlan>> {
-    let mut copies = Vec::new();
-    let mut any = false;
-    for one in planned {
-        let known = state.table(&one.plan.source.name);
-        match &one.action {
-            Action::Copy | Action::Load => {
-                // What is remembered tells what the target is until the copy takes its place.
-                let copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
-                let (phase, reason) = (Phase::Copying, None);
-                writer.remember(&TableState { phase, reason, ..copying }).await?;
-                copies.push(one.plan.clone());
-            }
-            Action::Follow(fence) if known.is_none() => {
-                writer.promote(&one.plan).await?;
-                let mut streaming = one.state(Phase::Streaming);
-                streaming.fence = Some(fence.clone());
-                writer.remember(&streaming).await?;
-            }
-            Action::Leave(reason) if known.is_some_and(|known| known.phase != Phase::Stopped) => {
-                let mut stopped = one.state(Phase::Stopped);
-                stopped.reason = Some(reason.clone());
-                writer.remember(&stopped).await?;
-            }
-            Action::Follow(_) | Action::Leave(_) | Action::Keep => continue,
-        }
-        any = true;
-    }
-    if any {
-        writer.commit(Progress::default()).await?;
-    }
-    Ok(copies)
-}
-
-fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &PipelineState) {
-    let show = |planned: &Planned| {
-        let name = planned.plan.source.name.clone();
-        let (phase, reason) = match &planned.action {
-            Action::Copy | Action::Load => (Phase::Pending, None),
-            Action::Follow(_) => (Phase::Streaming, None),
-            Action::Keep => (Phase::Loaded, None),
-            Action::Leave(reason) => (Phase::Stopped, Some(reason.clone())),
-        };
-        TableProgress {
-            name,
-            phase,
-            rows: 0,
-            bytes: 0,
-            estimated_rows: None,
-            started: None,
-            finished: None,
-            reason,
-        }
-    };
-    let position = state.checkpoint.as_ref().map_or(0, |at| at.position().0);
-    pipeline.monitor.update(|snapshot| {
-        snapshot.tables = planned.iter().map(show).collect();
-        snapshot.stream.position = position;
-    });
 }
 
 impl Running<'_> {
@@ -328,7 +253,7 @@ impl Running<'_> {
                     biased;
                     _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
                     copied = self.copier.next(), if !self.mid_transaction => Event::Copied(Box::new(copied)),
-                    segment = next(stream, self.pace) => Event::Segment(segment),
+                    segment = next(stream, &self.pace) => Event::Segment(segment),
                 }
             };
             match event {
@@ -361,8 +286,12 @@ impl Running<'_> {
         });
     }
 
-    async fn segment(&mut self, segment: Segment) -> Result<()> {
+    async fn segment(&mut self, mut segment: Segment) -> Result<()> {
+        fault::point("segment.received")?;
         self.pace.took(&segment);
+        if fault::planted("skip-first-after-restart") && !self.attempt.reached.committed {
+            segment.items.drain(..segment.items.len().min(1));
+        }
         for item in segment.items {
             if let StreamItem::Changes(batch) = &item {
                 self.epoch_commits.extend(batch.commits.iter().map(|run| run.commit.committed_at));
@@ -371,9 +300,12 @@ impl Running<'_> {
         }
         match segment.watermark {
             Some(watermark) => self.commit(&watermark).await,
+            None if fault::planted("split-transaction") => {
+                self.writer.commit(Progress::default()).await
+            }
             None => {
                 self.mid_transaction = true;
-                Ok(())
+                fault::point("transaction.part")
             }
         }
     }
@@ -383,13 +315,18 @@ impl Running<'_> {
         let checkpoint = &watermark.checkpoint;
         let mut at = self.durable.borrow().clone();
         at.advance(checkpoint)?;
+        if fault::planted("acknowledge-early") {
+            self.durable.send_replace(at.clone());
+        }
         let progress = Progress { checkpoint: Some(checkpoint), ..Progress::default() };
+        fault::point("epoch.sealed")?;
         self.writer.commit(progress).await?;
+        fault::point("epoch.committed")?;
         self.mid_transaction = false;
         self.attempt.reached.committed = true;
         self.durable.send_replace(at);
         let changes = std::mem::take(&mut self.epoch_changes);
-        let now = now_micros();
+        let now = self.attempt.pipeline.environment.now_micros();
         let commits = self.epoch_commits.drain(..);
         self.attempt.pipeline.monitor.update(|snapshot| {
             let stream = &mut snapshot.stream;
@@ -414,7 +351,7 @@ impl Running<'_> {
             Ok(copied) => {
                 let changes = self.router.promote(self.writer.as_mut(), copied).await?;
                 self.attempt.pipeline.monitor.table(&name, |table| {
-                    table.finished = Some(Instant::now());
+                    table.finished = Some(self.attempt.pipeline.environment.instant());
                     if table.phase != Phase::Stopped {
                         table.phase = Phase::Streaming;
                     }
@@ -438,6 +375,7 @@ impl Running<'_> {
         };
         // The checkpoint stays: what was kept aside lies at or below it.
         self.writer.commit(Progress::default()).await?;
+        fault::point("promote.committed")?;
         self.attempt.reached.committed = true;
         self.attempt.reached.promoted.push(name.clone());
         tracing::info!(table = %name, replayed = changes, "copy in place");
@@ -468,7 +406,7 @@ impl Running<'_> {
 }
 
 /// The stream's next segment; waits for ever without a stream.
-async fn next(stream: Option<&mut Box<dyn ChangeStream>>, pace: Pace) -> Result<Segment> {
+async fn next(stream: Option<&mut Box<dyn ChangeStream>>, pace: &Pace) -> Result<Segment> {
     match stream {
         Some(stream) => {
             pace.wait().await;

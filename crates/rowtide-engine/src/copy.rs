@@ -5,16 +5,15 @@
 //! stream need not, because its changes for that table are spooled all along.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use rowtide_core::traits::{Loader, SnapshotPart, SnapshotRequest};
-use rowtide_core::{Destination, Error, Fence, Phase, Result, Source, TablePlan};
+use rowtide_core::{Destination, Error, Fence, Phase, Result, Source, TablePlan, fault};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::retry::Backoff;
-use crate::{Monitor, Settings};
+use crate::{Environment, Monitor, Settings};
 
 /// How often one table's copy is tried before the whole attempt fails.
 const TRIES: u32 = 5;
@@ -35,6 +34,7 @@ pub(crate) struct CopyContext {
     pub(crate) destination: Arc<dyn Destination>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) monitor: Monitor,
+    pub(crate) environment: Environment,
 }
 
 /// The running copies. Dropping it ends them.
@@ -47,16 +47,18 @@ impl Copier {
     pub(crate) fn start(context: &CopyContext, plans: Vec<TablePlan>) -> Self {
         let permits = Arc::new(Semaphore::new(context.settings.parallel_tables.max(1)));
         let mut tasks = JoinSet::new();
+        let environment = &context.environment;
         for plan in plans {
             let context = context.clone();
             let permits = Arc::clone(&permits);
-            tasks.spawn(async move {
+            let copying = async move {
                 let outcome = match permits.acquire().await {
                     Ok(_permit) => copy_with_retry(&context, &plan).await,
                     Err(_) => Err(Error::internal("the copy permits were closed")),
                 };
                 (plan, outcome)
-            });
+            };
+            environment.spawn(&mut tasks, copying);
         }
         Self { tasks }
     }
@@ -84,12 +86,12 @@ async fn copy_with_retry(context: &CopyContext, plan: &TablePlan) -> Result<Copi
     loop {
         match copy(context, plan).await {
             Err(error) if error.kind().is_transient() && backoff.attempt() + 1 < TRIES => {
-                let wait = backoff.next_wait();
+                let wait = backoff.next_wait(&context.environment);
                 tracing::warn!(
                     table = %plan.source.name, error = %error.chain(), ?wait,
                     "copy failed, starting it again"
                 );
-                tokio::time::sleep(wait).await;
+                context.environment.sleep(wait).await;
             }
             outcome => return outcome,
         }
@@ -105,25 +107,28 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
         settle: true,
         batch_bytes: settings.copy_batch_bytes,
     };
+    fault::point("snapshot.before")?;
     let snapshot = context.source.snapshot(request).await?;
+    fault::point("snapshot.fenced")?;
     context.monitor.table(name, |table| {
         table.phase = Phase::Copying;
         table.rows = 0;
         table.bytes = 0;
         table.estimated_rows = snapshot.estimated_rows;
-        table.started = Some(Instant::now());
+        table.started = Some(context.environment.instant());
     });
     tracing::info!(table = %name, lanes = snapshot.parts.len(), "copy started");
     let lanes = snapshot.parts.len();
     let loaders = context.destination.load(&context.pipeline, plan, lanes).await?;
+    fault::point("staging.created")?;
     if loaders.len() != lanes {
         return Err(Error::internal("the destination opened another number of loaders"));
     }
-    let position = i64::try_from(snapshot.position).unwrap_or(i64::MAX);
     let mut tasks = JoinSet::new();
     for (part, loader) in snapshot.parts.into_iter().zip(loaders) {
-        let (plan, monitor) = (plan.clone(), context.monitor.clone());
-        tasks.spawn(lane(part, loader, plan, position, monitor));
+        let lane =
+            Lane { plan: plan.clone(), position: snapshot.position, context: context.clone() };
+        context.environment.spawn(&mut tasks, lane.run(part, loader));
     }
     let mut rows = 0;
     while let Some(joined) = tasks.join_next().await {
@@ -133,29 +138,45 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
     Ok(Copied { plan: plan.clone(), fence: snapshot.fence, rows })
 }
 
-/// Moves one part into staging; returns its rows.
-async fn lane(
-    mut part: Box<dyn SnapshotPart>,
-    mut loader: Box<dyn Loader>,
+/// One part on its way into staging.
+struct Lane {
     plan: TablePlan,
-    position: i64,
-    monitor: Monitor,
-) -> Result<u64> {
-    let schema = plan.target_arrow();
-    let mut total = 0;
-    while let Some((rows, bytes)) = part.next().await? {
-        let count = rows.num_rows();
-        let mut columns = rows.columns().to_vec();
-        columns.extend(plan.metadata.snapshot_values(count, position, crate::clock::now_micros()));
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(count));
-        let full = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-        loader.write(full).await?;
-        total += count as u64;
-        monitor.table(&plan.source.name, |table| {
-            table.rows += count as u64;
-            table.bytes += bytes;
-        });
+    position: u64,
+    context: CopyContext,
+}
+
+impl Lane {
+    /// Moves the part; returns its rows.
+    async fn run(
+        self,
+        mut part: Box<dyn SnapshotPart>,
+        mut loader: Box<dyn Loader>,
+    ) -> Result<u64> {
+        let mut total = 0;
+        while let Some((rows, bytes)) = part.next().await? {
+            let count = rows.num_rows();
+            if total == 0 || !fault::planted("later-chunks-dropped") {
+                loader.write(self.with_metadata(&rows)?).await?;
+            }
+            fault::point("lane.written")?;
+            total += count as u64;
+            self.context.monitor.table(&self.plan.source.name, |table| {
+                table.rows += count as u64;
+                table.bytes += bytes;
+            });
+        }
+        loader.finish().await?;
+        fault::point("lane.finished")?;
+        Ok(total)
     }
-    loader.finish().await?;
-    Ok(total)
+
+    fn with_metadata(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let position = i64::try_from(self.position).unwrap_or(i64::MAX);
+        let now = self.context.environment.now_micros();
+        let mut columns = rows.columns().to_vec();
+        columns.extend(self.plan.metadata.snapshot_values(count, position, now));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(RecordBatch::try_new_with_options(self.plan.target_arrow(), columns, &options)?)
+    }
 }

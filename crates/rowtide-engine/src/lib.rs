@@ -11,9 +11,9 @@
 //! no connector.
 
 mod attempt;
-mod clock;
 pub mod config;
 mod copy;
+mod environment;
 mod latency;
 mod pace;
 mod pipeline;
@@ -24,6 +24,7 @@ mod route;
 mod settings;
 mod spool;
 
+pub use environment::Environment;
 pub use latency::Latency;
 pub use pipeline::{Pipeline, Summary};
 pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};

@@ -10,14 +10,17 @@ use std::time::Duration;
 use rowtide_core::traits::{Segment, StreamItem};
 use tokio::time::Instant;
 
+use crate::Environment;
+
 /// The longest pause.
 const LONGEST: Duration = Duration::from_millis(100);
 /// An epoch of this many changes is followed by the longest pause.
 const CHANGES: u32 = 10_000;
 
 /// When the next segment may be asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pace {
+    environment: Environment,
     ready: Instant,
     buffer_bytes: usize,
 }
@@ -25,8 +28,9 @@ pub(crate) struct Pace {
 impl Pace {
     /// `buffer_bytes` is what the stream gathers at most: a segment of about that size shows that
     /// waiting would gain nothing.
-    pub(crate) fn new(buffer_bytes: usize) -> Self {
-        Self { ready: Instant::now(), buffer_bytes }
+    pub(crate) fn new(environment: Environment, buffer_bytes: usize) -> Self {
+        let ready = environment.instant();
+        Self { environment, ready, buffer_bytes }
     }
 
     /// Notes what was just received.
@@ -40,13 +44,14 @@ impl Pace {
         }
         let whole = segment.watermark.is_some() && bytes < self.buffer_bytes / 2;
         let pause = if whole { pause(changes) } else { Duration::ZERO };
-        self.ready = Instant::now() + pause;
+        self.ready = self.environment.instant() + pause;
     }
 
     /// Waits until then.
-    pub(crate) async fn wait(self) {
-        if self.ready > Instant::now() {
-            tokio::time::sleep_until(self.ready).await;
+    pub(crate) async fn wait(&self) {
+        let left = self.ready.saturating_duration_since(self.environment.instant());
+        if left > Duration::ZERO {
+            self.environment.sleep(left).await;
         }
     }
 }

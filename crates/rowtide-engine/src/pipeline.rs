@@ -1,7 +1,6 @@
 //! One pipeline, run under supervision: attempts, retried while errors may pass.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rowtide_core::traits::Progress;
 use rowtide_core::{Checkpoint, Destination, Error, ErrorKind, Result, Source, TableName};
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use crate::attempt::{Attempt, Reached};
 use crate::progress::Activity;
 use crate::retry::Backoff;
-use crate::{Monitor, Settings};
+use crate::{Environment, Monitor, Settings};
 
 /// A source, a destination, and what to do between them.
 pub struct Pipeline {
@@ -24,6 +23,8 @@ pub struct Pipeline {
     pub settings: Settings,
     /// Where progress is shown.
     pub monitor: Monitor,
+    /// Where time, chance and tasks come from.
+    pub environment: Environment,
 }
 
 /// How a run ended.
@@ -49,7 +50,7 @@ impl Pipeline {
         let mut backoff = Backoff::new(self.settings.retry_initial, self.settings.retry_max);
         let mut settings = Arc::new(self.settings.clone());
         let mut promoted = Vec::new();
-        let started = Instant::now();
+        let started = self.environment.instant();
         let mut ever_ran = false;
         loop {
             let mut reached =
@@ -72,7 +73,8 @@ impl Pipeline {
                 tracing::warn!(error = %error.chain(), "stopped while an error may still pass");
                 return Ok(Summary { interrupted: true, ..Summary::default() });
             }
-            let patient = ever_ran || started.elapsed() < self.settings.retry_startup;
+            let patient =
+                ever_ran || self.environment.instant() - started < self.settings.retry_startup;
             if !error.kind().is_transient() || !patient {
                 self.store(&error, reached.opened).await;
                 return Err(error);
@@ -90,7 +92,7 @@ impl Pipeline {
         backoff: &mut Backoff,
         shutdown: &mut watch::Receiver<bool>,
     ) -> bool {
-        let wait = backoff.next_wait();
+        let wait = backoff.next_wait(&self.environment);
         let attempt = backoff.attempt();
         tracing::warn!(error = %error.chain(), hint = error.hint(), ?wait, attempt, "retrying");
         self.monitor.update(|snapshot| {
@@ -98,7 +100,8 @@ impl Pipeline {
             snapshot.activity = Activity::Retrying { error: error.chain(), attempt };
         });
         tokio::select! {
-            () = tokio::time::sleep(wait) => false,
+            biased;
+            () = self.environment.sleep(wait) => false,
             stop = shutdown.wait_for(|stop| *stop) => stop.is_ok() || stop.is_err(),
         }
     }

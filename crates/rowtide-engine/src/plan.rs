@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rowtide_core::{
-    Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TableName, TablePlan,
-    TableSchema, TableState,
+    Capabilities, Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TableName,
+    TablePlan, TableSchema, TableState,
 };
 
 use crate::{RunMode, Settings};
@@ -58,22 +58,7 @@ impl Planned {
 
     /// What is remembered of the table in `phase`.
     pub(crate) fn state(&self, phase: Phase) -> TableState {
-        table_state(&self.plan, phase)
-    }
-}
-
-/// What is remembered of a table that is treated by `plan` and has come to `phase`.
-pub(crate) fn table_state(plan: &TablePlan, phase: Phase) -> TableState {
-    TableState {
-        schema: (*plan.source).clone(),
-        target: plan.target.clone(),
-        mode: plan.mode,
-        delete: plan.delete,
-        metadata: plan.metadata.clone(),
-        phase,
-        fence: None,
-        rows_copied: 0,
-        reason: None,
+        self.plan.state(phase)
     }
 }
 
@@ -85,7 +70,7 @@ pub(crate) fn table_state(plan: &TablePlan, phase: Phase) -> TableState {
 pub(crate) fn plan_tables(
     discovered: &[Arc<TableSchema>],
     settings: &Settings,
-    state: &PipelineState,
+    (state, capabilities): (&PipelineState, Capabilities),
     done: &[TableName],
 ) -> Result<Vec<Planned>> {
     if discovered.is_empty() {
@@ -95,15 +80,17 @@ pub(crate) fn plan_tables(
     let mut problems = Vec::new();
     let mut planned: Vec<Planned> = Vec::with_capacity(discovered.len());
     let mut targets = HashMap::new();
+    let folded = |name: &str| fold_name(name, capabilities);
     for table in discovered {
         let plan = plan_of(table, settings);
-        if let Some(other) = targets.insert(plan.target.clone(), &table.name) {
+        let target = (folded(&plan.target.schema), folded(&plan.target.name));
+        if let Some(other) = targets.insert(target, &table.name) {
             problems.push(format!("{other} and {} both go to {}", table.name, plan.target));
         }
         let copied = done.contains(&table.name);
         match action(plan, settings, state.table(&table.name), copied) {
             Ok(decided) => {
-                problems.extend(clashes(&decided.plan));
+                problems.extend(clashes(&decided.plan, capabilities));
                 planned.push(decided);
             }
             Err(problem) => problems.push(problem),
@@ -145,13 +132,19 @@ pub(crate) fn plan_of(table: &Arc<TableSchema>, settings: &Settings) -> TablePla
     }
 }
 
-/// Column names that could not stand beside each other in a destination that ignores case.
-pub(crate) fn clashes(plan: &TablePlan) -> Vec<String> {
+/// What makes a name another one there.
+fn fold_name(name: &str, capabilities: Capabilities) -> String {
+    if capabilities.ignores_case { name.to_lowercase() } else { name.to_owned() }
+}
+
+/// Column names that could not stand beside each other in the destination.
+pub(crate) fn clashes(plan: &TablePlan, capabilities: Capabilities) -> Vec<String> {
+    let folded = |name: &str| fold_name(name, capabilities);
     let name = &plan.source.name;
     let mut seen: HashMap<String, &str> = HashMap::new();
     let mut problems = Vec::new();
     for column in &plan.source.columns {
-        if let Some(other) = seen.insert(column.name().to_lowercase(), column.name()) {
+        if let Some(other) = seen.insert(folded(column.name()), column.name()) {
             let column = column.name();
             problems.push(format!(
                 "{name} has columns named {other} and {column}, which differ only in case; rename \
@@ -160,7 +153,7 @@ pub(crate) fn clashes(plan: &TablePlan) -> Vec<String> {
         }
     }
     for field in plan.metadata.fields() {
-        if seen.contains_key(&field.name().to_lowercase()) {
+        if seen.contains_key(&folded(field.name())) {
             problems.push(format!(
                 "{name} has a column named {} like a metadata column; map the metadata column to \
                  another name",
@@ -261,13 +254,15 @@ mod tests {
 
     fn remembered(phase: Phase) -> PipelineState {
         let plan = plan_of(&table("t", &["id"]), &settings());
-        let mut state = table_state(&plan, phase);
+        let mut state = plan.state(phase);
         state.fence = Some(Fence::Below(Offset(9)));
         PipelineState { tables: vec![state], ..PipelineState::default() }
     }
 
+    const ANY: Capabilities = Capabilities { ignores_case: false, native_system: None };
+
     fn action_of(settings: &Settings, state: &PipelineState) -> Action {
-        plan_tables(&[table("t", &["id"])], settings, state, &[]).unwrap()[0].action.clone()
+        plan_tables(&[table("t", &["id"])], settings, (state, ANY), &[]).unwrap()[0].action.clone()
     }
 
     #[test]
@@ -305,7 +300,7 @@ mod tests {
         let done = [TableName::new("public", "t")];
         let action = |settings: &Settings, state: &PipelineState| {
             let tables = [table("t", &["id"])];
-            plan_tables(&tables, settings, state, &done).unwrap()[0].action.clone()
+            plan_tables(&tables, settings, (state, ANY), &done).unwrap()[0].action.clone()
         };
         let resync = Settings { resync: vec!["public.t".parse().unwrap()], ..settings() };
         let full = Settings { mode: RunMode::FullLoad, ..settings() };
@@ -335,7 +330,7 @@ mod tests {
         let tables = [table("t", &["id"]), table("u", &["id", "_rowtide_seq"])];
         settings.rules.push(TableRule { mode: Some(Mode::Append), ..rule("public.u") });
         let error =
-            plan_tables(&tables, &settings, &remembered(Phase::Streaming), &[]).unwrap_err();
+            plan_tables(&tables, &settings, (&remembered(Phase::Streaming), ANY), &[]).unwrap_err();
         for part in ["both go to x.y", "_rowtide_seq", "other settings"] {
             assert!(error.message().contains(part), "{part}: {}", error.message());
         }
@@ -343,6 +338,17 @@ mod tests {
 
     #[test]
     fn nothing_selected_is_an_error() {
-        assert!(plan_tables(&[], &settings(), &PipelineState::default(), &[]).is_err());
+        assert!(plan_tables(&[], &settings(), (&PipelineState::default(), ANY), &[]).is_err());
+    }
+
+    #[test]
+    fn names_that_differ_in_case_clash_only_where_case_is_ignored() {
+        let tables = [table("t", &["id", "ID"]), table("T", &["id"])];
+        let state = PipelineState::default();
+        let insensitive = Capabilities { ignores_case: true, ..ANY };
+        let error = plan_tables(&tables, &settings(), (&state, insensitive), &[]).unwrap_err();
+        assert!(error.message().contains("differ only in case"), "{}", error.message());
+        assert!(error.message().contains("both go to"), "{}", error.message());
+        assert_eq!(plan_tables(&tables, &settings(), (&state, ANY), &[]).unwrap().len(), 2);
     }
 }

@@ -1,9 +1,9 @@
 //! What a running pipeline shows of itself. Written by the engine, read by whoever draws it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use rowtide_core::{Phase, TableName};
+use tokio::time::Instant;
 
 use crate::Latency;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Environment;
+
 /// Doubles from `initial` up to `max`.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
@@ -26,10 +28,10 @@ impl Backoff {
 
     /// The next wait: between half and all of the exponential step, so that many pipelines that
     /// lost the same server do not come back in the same moment.
-    pub(crate) fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self, environment: &Environment) -> Duration {
         let step = self.initial.saturating_mul(1 << self.attempt.min(16)).min(self.max);
         self.attempt = self.attempt.saturating_add(1);
-        step.mul_f64(rand::random_range(0.5..=1.0))
+        step.mul_f64(environment.fraction(0.5..=1.0))
     }
 }
 
@@ -39,13 +41,14 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_limit_and_start_over() {
+        let environment = Environment::real();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let waits: Vec<Duration> = (0..8).map(|_| backoff.next_wait()).collect();
+        let waits: Vec<Duration> = (0..8).map(|_| backoff.next_wait(&environment)).collect();
         assert!(waits[0] >= Duration::from_millis(50) && waits[0] <= Duration::from_millis(100));
         assert!(waits[2] >= Duration::from_millis(200) && waits[2] <= Duration::from_millis(400));
         assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)));
         assert!(waits[7] >= Duration::from_millis(500));
         backoff.reset();
-        assert!(backoff.next_wait() <= Duration::from_millis(100));
+        assert!(backoff.next_wait(&environment) <= Duration::from_millis(100));
     }
 }

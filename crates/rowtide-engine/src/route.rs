@@ -7,15 +7,14 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, new_null_array};
 use rowtide_core::traits::{StreamItem, Writer};
 use rowtide_core::{
-    ChangeBatch, Commit, Fence, Mode, Phase, Result, SchemaChange, TableName, TablePlan,
-    TableState, TableWrite, fold,
+    Capabilities, ChangeBatch, Commit, Fence, Mode, Phase, Result, SchemaChange, TableName,
+    TablePlan, TableState, TableWrite, fault, fold,
 };
 
-use crate::Monitor;
-use crate::clock::now_micros;
 use crate::copy::Copied;
-use crate::plan::{Action, Planned, clashes, table_state};
+use crate::plan::{Action, Planned, clashes};
 use crate::spool::{Spool, SpoolItem, SpoolMemory};
+use crate::{Environment, Monitor};
 
 /// Where one table's changes go.
 enum Stage {
@@ -36,16 +35,22 @@ struct Route {
 /// All followed tables, by the source's stable identifier.
 pub(crate) struct Router {
     routes: HashMap<u64, Route>,
-    spool_directory: PathBuf,
-    monitor: Monitor,
+    around: Surroundings,
+}
+
+/// What all routes share.
+pub(crate) struct Surroundings {
+    pub(crate) monitor: Monitor,
+    pub(crate) environment: Environment,
+    pub(crate) spool_directory: PathBuf,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl Router {
     pub(crate) fn new(
         planned: &[Planned],
         remembered: &[TableState],
-        spool_directory: PathBuf,
-        monitor: Monitor,
+        around: Surroundings,
     ) -> Self {
         let memory = SpoolMemory::default();
         let route = |planned: &Planned| {
@@ -64,7 +69,7 @@ impl Router {
             (planned.plan.source.id, Route { plan: planned.plan.clone(), state, stage })
         };
         let routes = planned.iter().filter(|p| p.is_followed()).map(route).collect();
-        Self { routes, spool_directory, monitor }
+        Self { routes, around }
     }
 
     /// Bytes kept aside for all tables.
@@ -106,37 +111,45 @@ impl Router {
         match &mut route.stage {
             Stage::Stopped => Ok(0),
             Stage::Spooling(spool) => {
-                spool.push(item, &self.spool_directory)?;
+                fault::point("spool.before")?;
+                spool.push(item, &self.around.spool_directory)?;
+                fault::point("spool.written")?;
                 Ok(0)
             }
-            Stage::Live => route.live(writer, item, &self.monitor).await,
+            Stage::Live => route.live(writer, item, &self.around).await,
         }
     }
 
     /// Puts a finished copy in place together with everything that was kept aside for it. The
     /// caller commits: copy, changes and phase become visible at once.
     pub(crate) async fn promote(&mut self, writer: &mut dyn Writer, copied: Copied) -> Result<u64> {
+        fault::point("promote.before")?;
         writer.promote(&copied.plan).await?;
+        let first = self.routes.keys().copied().min().unwrap_or_default();
         let Some(route) = self.routes.get_mut(&copied.plan.source.id) else {
-            let mut state = table_state(&copied.plan, Phase::Loaded);
+            let mut state = copied.plan.state(Phase::Loaded);
             state.fence = Some(copied.fence);
             state.rows_copied = copied.rows;
             writer.remember(&state).await?;
             return Ok(0);
         };
-        route.state = table_state(&copied.plan, Phase::Streaming);
-        route.state.fence = Some(copied.fence);
+        route.state = copied.plan.state(Phase::Streaming);
+        route.state.fence = Some(match first != copied.plan.source.id {
+            true if fault::planted("fence-ignored-for-second-table") => Fence::Nothing,
+            _ => copied.fence,
+        });
         route.state.rows_copied = copied.rows;
         writer.remember(&route.state).await?;
         let mut changes = 0;
         if let Stage::Spooling(spool) = std::mem::replace(&mut route.stage, Stage::Live) {
             let mut reader = spool.into_reader()?;
             while let Some(item) = reader.next()? {
-                if matches!(route.stage, Stage::Live) {
-                    changes += route.live(writer, item, &self.monitor).await?;
+                if matches!(route.stage, Stage::Live) && !fault::planted("promote-without-spool") {
+                    changes += route.live(writer, item, &self.around).await?;
                 }
             }
         }
+        fault::point("promote.replayed")?;
         Ok(changes)
     }
 
@@ -148,14 +161,14 @@ impl Router {
         reason: String,
     ) -> Result<()> {
         match self.routes.get_mut(&plan.source.id) {
-            Some(route) => route.stop(writer, reason, &self.monitor).await,
+            Some(route) => route.stop(writer, reason, &self.around.monitor).await,
             None => {
                 let mut route = Route {
                     plan: plan.clone(),
-                    state: table_state(plan, Phase::Stopped),
+                    state: plan.state(Phase::Stopped),
                     stage: Stage::Stopped,
                 };
-                route.stop(writer, reason, &self.monitor).await
+                route.stop(writer, reason, &self.around.monitor).await
             }
         }
     }
@@ -166,12 +179,15 @@ impl Route {
         &mut self,
         writer: &mut dyn Writer,
         item: SpoolItem,
-        monitor: &Monitor,
+        around: &Surroundings,
     ) -> Result<u64> {
         match item {
-            SpoolItem::Changes(batch) => self.changes(writer, batch).await,
-            SpoolItem::Schema(change) => self.schema(writer, change, monitor).await.map(|()| 0),
-            SpoolItem::Truncate { commit, ordinal } => self.truncate(writer, commit, ordinal).await,
+            SpoolItem::Changes(batch) => self.changes(writer, batch, around).await,
+            SpoolItem::Schema(change) => self.schema(writer, change, around).await.map(|()| 0),
+            SpoolItem::Truncate { commit, ordinal } => {
+                let now = around.environment.now_micros();
+                self.truncate(writer, (commit, ordinal), now).await
+            }
         }
     }
 
@@ -179,26 +195,38 @@ impl Route {
         self.state.fence.as_ref().unwrap_or(&Fence::Nothing)
     }
 
-    async fn changes(&self, writer: &mut dyn Writer, batch: ChangeBatch) -> Result<u64> {
+    async fn changes(
+        &self,
+        writer: &mut dyn Writer,
+        batch: ChangeBatch,
+        around: &Surroundings,
+    ) -> Result<u64> {
         let Some(batch) = batch.outside(self.fence())? else {
             return Ok(0);
         };
         // INVARIANT: one batch, one schema version, and it is the destination's.
         debug_assert_eq!(batch.table.columns.len(), self.plan.source.columns.len());
-        let write = fold(&batch, &self.plan, now_micros())?;
+        let write = fold(&batch, &self.plan, around.environment.now_micros())?;
+        fault::point("write.before")?;
         writer.write(&self.plan, write).await?;
+        fault::point("write.applied")?;
         Ok(batch.len() as u64)
     }
 
-    async fn truncate(&self, writer: &mut dyn Writer, commit: Commit, ordinal: u32) -> Result<u64> {
-        if self.fence().covers(&commit) {
+    async fn truncate(
+        &self,
+        writer: &mut dyn Writer,
+        (commit, ordinal): (Commit, u32),
+        now: i64,
+    ) -> Result<u64> {
+        if self.fence().covers(&commit) || fault::planted("truncate-skipped") {
             return Ok(0);
         }
         let schema = self.plan.target_arrow();
         let source = self.plan.source.columns.iter();
         let mut columns: Vec<_> =
             source.map(|column| new_null_array(column.field.data_type(), 1)).collect();
-        columns.extend(self.plan.metadata.truncate_values(&commit, ordinal, now_micros()));
+        columns.extend(self.plan.metadata.truncate_values(&commit, ordinal, now));
         // The marker's columns are all null, whatever the source says of them.
         let fields: Vec<_> = schema
             .fields()
@@ -211,30 +239,40 @@ impl Route {
             Mode::Append => TableWrite::Append(marker),
             Mode::Merge | Mode::Replace => TableWrite::Truncate { marker },
         };
+        fault::point("truncate.before")?;
         writer.write(&self.plan, write).await?;
+        fault::point("truncate.applied")?;
         Ok(1)
     }
 
     async fn schema(
         &mut self,
         writer: &mut dyn Writer,
-        change: SchemaChange,
-        monitor: &Monitor,
+        mut change: SchemaChange,
+        around: &Surroundings,
     ) -> Result<()> {
         if let SchemaChange::Unsupported { reason, .. } = change {
-            return self.stop(writer, reason, monitor).await;
+            return self.stop(writer, reason, &around.monitor).await;
         }
         let plan = self.plan.with_source(Arc::clone(change.table()));
-        if let Some(problem) = clashes(&plan).pop() {
-            return self.stop(writer, problem, monitor).await;
+        if let Some(problem) = clashes(&plan, around.capabilities).pop() {
+            return self.stop(writer, problem, &around.monitor).await;
         }
         tracing::info!(
             table = %plan.source.name, version = plan.source.version, "schema change applied"
         );
+        if let SchemaChange::AddColumn { fill, .. } = &mut change
+            && fault::planted("schema-fill-lost")
+        {
+            *fill = None;
+        }
+        fault::point("schema.before")?;
         writer.apply_schema(&plan, &change).await?;
+        fault::point("schema.applied")?;
         self.state.schema = (*plan.source).clone();
         self.plan = plan;
-        writer.remember(&self.state).await
+        writer.remember(&self.state).await?;
+        fault::point("schema.remembered")
     }
 
     async fn stop(
@@ -252,6 +290,7 @@ impl Route {
         self.stage = Stage::Stopped;
         self.state.phase = Phase::Stopped;
         self.state.reason = Some(reason);
-        writer.remember(&self.state).await
+        writer.remember(&self.state).await?;
+        fault::point("table.stopped")
     }
 }

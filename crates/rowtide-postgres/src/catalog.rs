@@ -8,8 +8,7 @@ use rowtide_core::{Column, Identity, TableName, TableSchema};
 
 pub(crate) use load::{load_tables, load_types, printed_types};
 
-use crate::options::NumericWithoutScale;
-use crate::types::TypeMap;
+use crate::types::{Mapping, SYSTEM, TypeMap};
 
 /// A table or a candidate for one, without its columns.
 #[derive(Debug, Clone)]
@@ -96,24 +95,24 @@ impl CatalogTable {
     }
 
     /// The table as the first version of its schema.
-    pub(crate) fn schema(&self, types: &TypeMap, numeric: NumericWithoutScale) -> Arc<TableSchema> {
+    pub(crate) fn schema(&self, types: &TypeMap, mapping: Mapping) -> Arc<TableSchema> {
         let columns: Vec<Column> =
-            self.replicated().map(|column| column.describe(types, numeric)).collect();
+            self.replicated().map(|column| column.describe(types, mapping)).collect();
         let (numbers, identity) = self.key();
         let key = numbers
             .iter()
             .filter_map(|number| columns.iter().position(|column| column.number == *number))
             .collect();
         let id = (u64::from(self.oid), self.name.clone());
-        Arc::new(TableSchema::new(id, 1, columns, key, identity))
+        Arc::new(TableSchema::new(id, 1, columns, key, identity).of_system(SYSTEM))
     }
 }
 
 impl CatalogColumn {
     /// The column as the pipeline sees it.
-    pub(crate) fn describe(&self, types: &TypeMap, numeric: NumericWithoutScale) -> Column {
+    pub(crate) fn describe(&self, types: &TypeMap, mapping: Mapping) -> Column {
         let type_of = (self.type_oid, self.modifier, self.printed.as_str());
-        let (kind, native_type) = types.describe(type_of, numeric);
+        let (kind, native_type) = types.describe(type_of, mapping);
         Column { field: Arc::new(kind.field(&self.name)), native_type, number: self.number }
     }
 }

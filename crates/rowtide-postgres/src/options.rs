@@ -13,6 +13,8 @@ use std::time::Duration;
 use rowtide_core::{Error, Result};
 use serde::Deserialize;
 
+use crate::types::Mapping;
+
 pub use words::{Interval, NumericWithoutScale, SslMode, Unrepresentable};
 
 /// Text that is never shown.
@@ -69,6 +71,10 @@ pub struct PostgresOptions {
     /// What `numeric` columns without precision become: `text` (exact, the default), or
     /// `decimal(p,s)`.
     pub numeric_without_scale: NumericWithoutScale,
+    /// The destination holds PostgreSQL's own types: what Arrow's would narrow (decimals with
+    /// NaN, arrays of any shape) is handed over as text. Not an operator's choice.
+    #[serde(skip)]
+    pub native_types: bool,
     /// What happens to values that the Arrow type cannot hold (NaN in a decimal, years beyond
     /// 294246, arrays of several dimensions): `fail` (the default) or `null`.
     pub unrepresentable: Unrepresentable,
@@ -129,11 +135,17 @@ impl PostgresOptions {
             publication: self.publication.or(base.publication),
             application_name: self.application_name.or(base.application_name),
             numeric_without_scale: numeric,
+            native_types: self.native_types || base.native_types,
             unrepresentable,
             heartbeat: self.heartbeat.or(base.heartbeat),
             connect_timeout: self.connect_timeout.or(base.connect_timeout),
             slot_timeout: self.slot_timeout.or(base.slot_timeout),
         }
+    }
+
+    /// How native types become Arrow types.
+    pub(crate) fn mapping(&self) -> Mapping {
+        Mapping { numeric: self.numeric_without_scale, native: self.native_types }
     }
 
     pub(crate) fn host(&self) -> &str {

@@ -11,6 +11,18 @@ use crate::options::NumericWithoutScale;
 /// The time zone of every `timestamptz` column.
 pub(crate) const UTC: &str = "UTC";
 
+/// What [`TableSchema::system`](rowtide_core::TableSchema::system) says of PostgreSQL's tables.
+pub(crate) const SYSTEM: &str = "postgresql";
+
+/// What decides how native types become Arrow types.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) numeric: NumericWithoutScale,
+    /// The destination holds PostgreSQL's own types: decimals and arrays go as their text, which
+    /// holds every one of them, NaN and several dimensions included.
+    pub(crate) native: bool,
+}
+
 /// How values of a column are read, and into what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -104,7 +116,13 @@ impl Kind {
 
     /// The kind of a column that was described earlier: the inverse of [`TypeMap::describe`].
     pub(crate) fn of(column: &Column) -> Self {
-        Self::of_field(&column.field, real_name(&column.native_type))
+        let real = real_name(&column.native_type);
+        let printed = column.native_type.split(": ").next().unwrap_or_default();
+        let array = printed.ends_with("[]") || real.ends_with("[]");
+        if array && *column.field.data_type() == DataType::Utf8 {
+            return Self::Opaque;
+        }
+        Self::of_field(&column.field, real)
     }
 
     fn of_field(field: &Field, real: &str) -> Self {
@@ -182,9 +200,9 @@ impl TypeMap {
     pub(crate) fn describe(
         &self,
         (oid, modifier, printed): (u32, i32, &str),
-        numeric: NumericWithoutScale,
+        mapping: Mapping,
     ) -> (Kind, String) {
-        let kind = self.kind(oid, modifier, numeric);
+        let kind = self.kind(oid, modifier, mapping);
         let native = match self.underneath(oid) {
             Some(real) => format!("{printed}: {real}"),
             None => printed.to_owned(),
@@ -192,20 +210,21 @@ impl TypeMap {
         (kind, native)
     }
 
-    fn kind(&self, oid: u32, modifier: i32, numeric: NumericWithoutScale) -> Kind {
+    fn kind(&self, oid: u32, modifier: i32, mapping: Mapping) -> Kind {
         let Some(row) = self.rows.get(&oid) else { return Kind::Opaque };
         match row.class {
             b'd' => {
                 let modifier = if modifier == -1 { row.base_modifier } else { modifier };
-                self.kind(row.base, modifier, numeric)
+                self.kind(row.base, modifier, mapping)
             }
             b'e' => Kind::Text,
-            b'b' if row.element != 0 => match self.kind(row.element, modifier, numeric) {
+            b'b' if row.element != 0 && mapping.native => Kind::Opaque,
+            b'b' if row.element != 0 => match self.kind(row.element, modifier, mapping) {
                 // Arrays of what is read as text are read as text whole.
                 Kind::Opaque | Kind::List(_) => Kind::Opaque,
                 item => Kind::List(Box::new(item)),
             },
-            b'b' => builtin(oid, modifier, &row.name, numeric),
+            b'b' => builtin(oid, modifier, &row.name, mapping),
             _ => Kind::Opaque,
         }
     }
@@ -224,7 +243,7 @@ impl TypeMap {
 }
 
 /// The types whose binary form is read.
-fn builtin(oid: u32, modifier: i32, name: &str, numeric: NumericWithoutScale) -> Kind {
+fn builtin(oid: u32, modifier: i32, name: &str, mapping: Mapping) -> Kind {
     match oid {
         16 => Kind::Bool,
         17 => Kind::Bytes,
@@ -240,7 +259,8 @@ fn builtin(oid: u32, modifier: i32, name: &str, numeric: NumericWithoutScale) ->
         1083 => Kind::Time,
         1114 => Kind::Timestamp,
         1184 => Kind::TimestampTz,
-        1700 => decimal(modifier, numeric),
+        1700 if mapping.native => Kind::NumericText,
+        1700 => decimal(modifier, mapping.numeric),
         2950 => Kind::Uuid,
         3802 => Kind::Jsonb,
         _ if name == "citext" => Kind::Text,
@@ -319,9 +339,11 @@ mod tests {
             (20_003, -1, "public.doc[]"),
             (99_999, -1, "???"),
         ];
-        for (oid, modifier, printed) in cases {
-            let (kind, native_type) =
-                map().describe((oid, modifier, printed), NumericWithoutScale::Text);
+        let both = [false, true].map(|native| Mapping { native, ..Mapping::default() });
+        for ((oid, modifier, printed), mapping) in
+            cases.iter().flat_map(|case| both.map(|mapping| (*case, mapping)))
+        {
+            let (kind, native_type) = map().describe((oid, modifier, printed), mapping);
             let column = Column { field: Arc::new(kind.field("c")), native_type, number: 1 };
             assert_eq!(Kind::of(&column), kind, "{}", column.native_type);
         }

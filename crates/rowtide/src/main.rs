@@ -49,6 +49,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
+    rowtide_core::fault::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::row_bytes;
 use crate::batch::take_rows;
-use crate::{ChangeBatch, Error, MergeWrite, Op, Patches, Result};
+use crate::{ChangeBatch, Error, MergeWrite, Op, Patches, Result, fault};
 
 /// Where the value of one column comes from when it is not the row's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub(super) fn fold(batch: &ChangeBatch, full: &RecordBatch) -> Result<MergeWrite
             }
         };
         match slot {
+            Some(_) if fault::planted("first-change-wins") => {}
             Some(slot) => states[slot] = next,
             None => {
                 index.insert(key, states.len());
@@ -106,7 +107,7 @@ fn update(batch: &ChangeBatch, row: u32, base: u32, earlier: Option<&State>) -> 
     let missing: Vec<usize> = batch
         .unchanged
         .columns()
-        .filter(|(_, bits)| bits.value(row as usize))
+        .filter(|(_, bits)| bits.value(row as usize) && !fault::planted("unchanged-as-null"))
         .map(|(column, _)| column)
         .collect();
     let (origins, base) = match earlier {
@@ -133,6 +134,9 @@ fn assemble(batch: &ChangeBatch, full: &RecordBatch, states: &[State]) -> Result
     let (mut deletes, mut upserts, mut patches) = (Vec::new(), Vec::new(), Vec::new());
     for state in states {
         match state {
+            State::Gone { row }
+                if batch.ops[*row as usize] == Op::MoveOut
+                    && fault::planted("move-keeps-old-row") => {}
             State::Gone { row } => deletes.push(*row),
             State::Present(present) => {
                 let needs_base = present.origins.iter().any(|(_, origin)| *origin == Origin::Base);

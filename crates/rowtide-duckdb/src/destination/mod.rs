@@ -20,8 +20,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rowtide_core::traits::{Loader, Progress, Writer};
 use rowtide_core::{
-    Checkpoint, Destination, Error, Finding, PipelineState, Result, SchemaChange, SourceIdentity,
-    TablePlan, TableState, TableWrite,
+    Capabilities, Checkpoint, Destination, Error, Finding, PipelineState, Result, SchemaChange,
+    SourceIdentity, TablePlan, TableState, TableWrite,
 };
 
 use self::session::Session;
@@ -82,6 +82,10 @@ impl DuckdbDestination {
 
 #[async_trait]
 impl Destination for DuckdbDestination {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { ignores_case: true, native_system: None }
+    }
+
     async fn preflight(&self, tables: &[TablePlan]) -> Result<Vec<Finding>> {
         let (options, tables) = (Arc::clone(&self.options), tables.to_vec());
         file::blocking(move || Ok(preflight::look(&options, &tables))).await

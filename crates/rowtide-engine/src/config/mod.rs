@@ -24,7 +24,7 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use rowtide_core::{Error, PipelineState, Result, TablePlan, TableSchema};
+use rowtide_core::{Capabilities, Error, PipelineState, Result, TablePlan, TableSchema};
 
 pub use document::Substitution;
 pub use options::{
@@ -71,8 +71,10 @@ impl Configuration {
         &self,
         discovered: &[Arc<TableSchema>],
         state: &PipelineState,
+        capabilities: Capabilities,
     ) -> Result<Vec<TablePlan>> {
-        let planned = crate::plan::plan_tables(discovered, &self.settings, state, &[])?;
+        let known = (state, capabilities);
+        let planned = crate::plan::plan_tables(discovered, &self.settings, known, &[])?;
         Ok(planned.into_iter().map(|planned| planned.plan).collect())
     }
 }

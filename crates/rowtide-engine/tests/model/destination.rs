@@ -12,8 +12,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rowtide_core::traits::{Loader, Progress, Writer};
 use rowtide_core::{
-    Destination, Error, Finding, Mode, PipelineState, Result, SchemaChange, TablePlan, TableState,
-    TableWrite,
+    Capabilities, Destination, Error, Finding, Mode, PipelineState, Result, SchemaChange,
+    TablePlan, TableState, TableWrite,
 };
 
 /// `(op, position, seq, k, v)` of an append table.
@@ -91,6 +91,10 @@ impl ModelDestination {
 
 #[async_trait]
 impl Destination for ModelDestination {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { ignores_case: false, native_system: None }
+    }
+
     async fn preflight(&self, _: &[TablePlan]) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rowtide_core::{Mode, TableSelection};
-use rowtide_engine::{Monitor, Pipeline, Settings, TableRule};
+use rowtide_engine::{Environment, Monitor, Pipeline, Settings, TableRule};
 use tokio::sync::watch;
 
 use destination::ModelDestination;
@@ -61,6 +61,7 @@ async fn history(seed: u64) {
             destination: Arc::clone(&destination) as _,
             settings: Settings { once, ..settings.clone() },
             monitor: Monitor::default(),
+            environment: Environment::seeded(seed),
         };
         (stop, tokio::spawn(pipeline.run(shutdown)))
     };

@@ -23,14 +23,15 @@ use rowtide_core::traits::{
     TableSnapshot,
 };
 use rowtide_core::{
-    Checkpoint, Error, Finding, Partition, Result, Source, TableSchema, TableSelection,
+    Capabilities, Checkpoint, Error, Finding, Partition, Result, Source, TableSchema,
+    TableSelection,
 };
 use tokio::sync::watch;
 
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{self, Sql};
 use crate::options::PostgresOptions;
-use crate::types::TypeMap;
+use crate::types::{SYSTEM, TypeMap};
 use identity::Names;
 
 /// The one partition of this source's checkpoints.
@@ -57,6 +58,13 @@ impl PostgresSource {
         let names = Names::new(&options, pipeline);
         let text_only = Arc::new(AtomicBool::new(false));
         Self { options: Arc::new(options), names: Arc::new(names), text_only }
+    }
+
+    /// The same source, reading for a destination with `capabilities`.
+    #[must_use]
+    pub fn reading_for(mut self, capabilities: Capabilities) -> Self {
+        Arc::make_mut(&mut self.options).native_types = capabilities.native_system == Some(SYSTEM);
+        self
     }
 
     fn text_only(&self) -> bool {
@@ -114,11 +122,11 @@ impl Source for PostgresSource {
     async fn discover(&self, tables: &TableSelection) -> Result<Vec<Arc<TableSchema>>> {
         let sql = self.sql().await?;
         let (found, types) = self.selected(&sql, tables).await?;
-        let numeric = self.options.numeric_without_scale;
+        let mapping = self.options.mapping();
         let schemas: Vec<_> = found
             .iter()
             .filter(|table| table.is_candidate())
-            .map(|table| table.schema(&types, numeric))
+            .map(|table| table.schema(&types, mapping))
             .collect();
         for name in tables.include.iter().filter_map(rowtide_core::Pattern::exact) {
             if tables.contains(&name) && !schemas.iter().any(|schema| schema.name == name) {

@@ -17,9 +17,9 @@ use rowtide_core::{
 use super::PostgresSource;
 use crate::catalog::{CatalogColumn, CatalogTable, load_tables, load_types, printed_types};
 use crate::client::{Sql, get};
-use crate::options::{NumericWithoutScale, Unrepresentable};
+use crate::options::Unrepresentable;
 use crate::protocol::pgoutput::{Relation, RelationColumn};
-use crate::types::{Kind, TypeMap};
+use crate::types::{Kind, Mapping, TypeMap};
 use crate::value::ColumnBuilder;
 
 /// What the catalog says about an announced table.
@@ -70,16 +70,13 @@ impl View {
 /// The policies that decide how values are described.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Policies {
-    pub(super) numeric: NumericWithoutScale,
+    pub(super) mapping: Mapping,
     pub(super) unrepresentable: Unrepresentable,
 }
 
 impl PostgresSource {
     pub(super) fn policies(&self) -> Policies {
-        Policies {
-            numeric: self.options.numeric_without_scale,
-            unrepresentable: self.options.unrepresentable,
-        }
+        Policies { mapping: self.options.mapping(), unrepresentable: self.options.unrepresentable }
     }
 }
 
@@ -217,7 +214,7 @@ impl Comparison<'_> {
     fn describe(&self, announced: &RelationColumn, index: usize, number: i32) -> Column {
         let printed = self.view.printed.get(index).map_or("", String::as_str);
         let type_of = (announced.type_oid, announced.type_modifier, printed);
-        let (kind, native_type) = self.view.types.describe(type_of, self.policies.numeric);
+        let (kind, native_type) = self.view.types.describe(type_of, self.policies.mapping);
         Column { field: Arc::new(kind.field(&announced.name)), native_type, number }
     }
 
@@ -338,5 +335,6 @@ fn next(table: &TableSchema, columns: Vec<Column>) -> Arc<TableSchema> {
         .filter_map(|key| columns.iter().position(|column| column.number == key.number))
         .collect();
     let id = (table.id, table.name.clone());
-    Arc::new(TableSchema::new(id, table.version + 1, columns, key, table.identity))
+    let next = TableSchema::new(id, table.version + 1, columns, key, table.identity);
+    Arc::new(TableSchema { system: table.system.clone(), ..next })
 }

@@ -142,8 +142,8 @@ async fn check_columns(
 ) -> Result<()> {
     let mut types = TypeMap::default();
     load_types(sql, &mut types, found.replicated().map(|column| column.type_oid)).await?;
-    let numeric = source.options.numeric_without_scale;
-    let now: Vec<_> = found.replicated().map(|column| column.describe(&types, numeric)).collect();
+    let mapping = source.options.mapping();
+    let now: Vec<_> = found.replicated().map(|column| column.describe(&types, mapping)).collect();
     let differs = table.columns.iter().find(|column| !now.contains(column));
     let differs = differs
         .or_else(|| now.iter().find(|column| !table.columns.contains(column)))

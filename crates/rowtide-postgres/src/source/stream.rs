@@ -206,11 +206,11 @@ async fn all_read_binary(source: &PostgresSource, sql: &Sql, start: &StreamStart
         .flat_map(super::super::catalog::CatalogTable::replicated)
         .map(|column| column.type_oid);
     load_types(sql, &mut types, used).await?;
-    let numeric = source.options.numeric_without_scale;
+    let mapping = source.options.mapping();
     let mut columns = tables.iter().flat_map(super::super::catalog::CatalogTable::replicated);
     Ok(columns.all(|column| {
         let (kind, _) =
-            types.describe((column.type_oid, column.modifier, &column.printed), numeric);
+            types.describe((column.type_oid, column.modifier, &column.printed), mapping);
         kind.reads_binary()
     }))
 }

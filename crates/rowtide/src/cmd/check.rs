@@ -41,8 +41,7 @@ pub(super) async fn execute(arguments: Check, output: &Output) -> Result<ExitCod
 async fn look(configuration: &Configuration) -> Result<[Side; 2]> {
     let name = &configuration.pipeline;
     let settings = &configuration.settings;
-    let source = registry::source(&configuration.source, name)?;
-    let destination = registry::destination(&configuration.destination, name)?;
+    let (source, destination) = registry::ends(configuration)?;
     let mode_of = |table: &TableName| settings.mode_of(table);
     let found = source.preflight(&settings.selection, &mode_of).await;
     let mut plans: Vec<TablePlan> = Vec::new();
@@ -51,7 +50,7 @@ async fn look(configuration: &Configuration) -> Result<[Side; 2]> {
         // Without its state the destination is looked at as if it were new.
         let state = destination.peek(name).await.ok().flatten().unwrap_or_default();
         let planned = match source.discover(&settings.selection).await {
-            Ok(discovered) => configuration.plans(&discovered, &state),
+            Ok(discovered) => configuration.plans(&discovered, &state, destination.capabilities()),
             Err(error) => Err(error),
         };
         match planned {

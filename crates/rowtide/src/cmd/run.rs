@@ -8,7 +8,7 @@ use rowtide_core::{
     TableName,
 };
 use rowtide_engine::config::Configuration;
-use rowtide_engine::{Monitor, Pipeline, RunMode, Settings, Summary};
+use rowtide_engine::{Environment, Monitor, Pipeline, RunMode, Settings, Summary};
 
 use super::check::finding_text;
 use crate::cli::Run;
@@ -23,8 +23,7 @@ const PEEK: Duration = Duration::from_secs(5);
 pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode> {
     let configuration = configuration_of(&arguments)?;
     let (_shutdown, asked) = signals::listen(output)?;
-    let source = registry::source(&configuration.source, &configuration.pipeline)?;
-    let destination = registry::destination(&configuration.destination, &configuration.pipeline)?;
+    let (source, destination) = registry::ends(&configuration)?;
     let monitor = Monitor::default();
     let began = Instant::now();
     output.note(&format!("pipeline {}", configuration.pipeline));
@@ -43,6 +42,7 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
         destination,
         settings: configuration.settings,
         monitor: monitor.clone(),
+        environment: Environment::real(),
     };
     let progress = Progress::start(output, &monitor);
     let ended = pipeline.run(asked).await;

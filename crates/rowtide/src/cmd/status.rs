@@ -14,8 +14,7 @@ use crate::{configuration, registry};
 pub(super) async fn execute(arguments: Status, output: &Output) -> Result<ExitCode> {
     let configuration = configuration::load(&arguments.pipeline)?;
     let name = configuration.pipeline.clone();
-    let source = registry::source(&configuration.source, &name)?;
-    let destination = registry::destination(&configuration.destination, &name)?;
+    let (source, destination) = registry::ends(&configuration)?;
     let (state, status) = tokio::join!(destination.peek(&name), source.operations().status());
     if arguments.json {
         output::print_json(&as_json(&name, &state, &status))?;

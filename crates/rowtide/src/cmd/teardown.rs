@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
-use rowtide_core::{Destination, Error, ErrorKind, Result, Source};
+use rowtide_core::{Capabilities, Destination, Error, ErrorKind, Result, Source};
 
 use crate::cli::Teardown;
 use crate::output::{self, Output};
@@ -16,7 +16,7 @@ pub(super) async fn execute(arguments: Teardown, output: &Output) -> Result<Exit
         false => configuration::load_source(&arguments.pipeline)?,
     };
     let name = configuration.pipeline.clone();
-    let source = registry::source(&configuration.source, &name)?;
+    let source = registry::source(&configuration.source, &name, Capabilities::default())?;
     let destination = match arguments.destination {
         true => Some(registry::destination(&configuration.destination, &name)?),
         false => None,

@@ -1,11 +1,12 @@
 //! How a pipeline's progress is shown: bars and a live line on a terminal, log messages elsewhere.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rowtide_core::{Offset, Phase, TableName};
 use rowtide_engine::{Activity, Monitor, Snapshot, StreamProgress, Summary, TableProgress};
+use tokio::time::Instant;
 
 use super::{Output, bytes, count, seconds};
 

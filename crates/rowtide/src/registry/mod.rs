@@ -10,8 +10,8 @@ pub(crate) mod postgres;
 
 use std::sync::Arc;
 
-use rowtide_core::{Destination, Error, Result, Source};
-use rowtide_engine::config::{ConnectorSpec, Connectors, Endpoint};
+use rowtide_core::{Capabilities, Destination, Error, Result, Source};
+use rowtide_engine::config::{Configuration, ConnectorSpec, Connectors, Endpoint};
 
 /// All connectors, for the configuration.
 pub(crate) const CONNECTORS: Connectors =
@@ -27,14 +27,31 @@ const DESTINATIONS: &[ConnectorSpec] = &[
     duckdb::SPEC,
 ];
 
-/// Builds a source. Nothing is connected yet.
+/// Builds both ends of a pipeline. Nothing is connected yet.
+///
+/// # Errors
+/// `Config` if a connector refuses its options.
+pub(crate) fn ends(
+    configuration: &Configuration,
+) -> Result<(Arc<dyn Source>, Arc<dyn Destination>)> {
+    let name = &configuration.pipeline;
+    let destination = destination(&configuration.destination, name)?;
+    let source = source(&configuration.source, name, destination.capabilities())?;
+    Ok((source, destination))
+}
+
+/// Builds a source that reads for a destination with `capabilities`. Nothing is connected yet.
 ///
 /// # Errors
 /// `Config` if the connector refuses its options.
-pub(crate) fn source(end: &Endpoint, pipeline: &str) -> Result<Arc<dyn Source>> {
+pub(crate) fn source(
+    end: &Endpoint,
+    pipeline: &str,
+    capabilities: Capabilities,
+) -> Result<Arc<dyn Source>> {
     match end.kind {
         #[cfg(feature = "postgres")]
-        "postgres" => Ok(Arc::new(postgres::build(end, pipeline)?)),
+        "postgres" => Ok(Arc::new(postgres::build(end, pipeline)?.reading_for(capabilities))),
         kind => Err(not_built_in(kind, pipeline)),
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::options::NumericWithoutScale;
 use crate::source::schema_change::{Policies, View, compare};
-use crate::types::{Kind, TypeMap, TypeRow};
+use crate::types::{Kind, Mapping, TypeMap, TypeRow};
 
 const BINARY: &str = include_str!("../../../tests/testdata/pgoutput-binary.hex");
 const TEXT: &str = include_str!("../../../tests/testdata/pgoutput-text.hex");
@@ -94,8 +94,8 @@ fn view(relation: &Relation) -> View {
     }
 }
 
-const POLICIES: Policies =
-    Policies { numeric: NumericWithoutScale::Text, unrepresentable: Unrepresentable::Fail };
+const MAPPING: Mapping = Mapping { numeric: NumericWithoutScale::Text, native: false };
+const POLICIES: Policies = Policies { mapping: MAPPING, unrepresentable: Unrepresentable::Fail };
 
 fn show(array: &ArrayRef, row: usize) -> String {
     use arrow_schema::DataType;

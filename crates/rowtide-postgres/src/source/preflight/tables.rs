@@ -209,11 +209,11 @@ impl Check<'_> {
             );
             return self.say_fix(Severity::Error, "publication", message, fix);
         }
-        let numeric = self.source.options.numeric_without_scale;
+        let mapping = self.source.options.mapping();
         let schemas: Vec<_> = tables
             .iter()
             .filter(|table| table.is_candidate())
-            .map(|table| table.schema(&self.types, numeric))
+            .map(|table| table.schema(&self.types, mapping))
             .collect();
         let modes = schemas.iter().map(|schema| (schema.as_ref(), (self.modes)(&schema.name)));
         // Tables without identity have findings of their own.

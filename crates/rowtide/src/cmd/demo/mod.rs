@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rowtide_core::{Error, ErrorKind, Phase, Result};
 use rowtide_duckdb::{DuckdbDestination, DuckdbOptions};
 use rowtide_engine::config::{Configuration, Draft, Substitution};
-use rowtide_engine::{Monitor, Pipeline, Summary};
+use rowtide_engine::{Environment, Monitor, Pipeline, Summary};
 use rowtide_sandbox::{PostgresServer, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -155,12 +155,14 @@ impl Replica {
     fn start(url: &str, file: &Path, output: &Output) -> Result<Self> {
         let configuration = configure(url, file)?;
         let monitor = Monitor::default();
+        let (source, destination) = registry::ends(&configuration)?;
         let pipeline = Pipeline {
-            source: registry::source(&configuration.source, NAME)?,
-            destination: registry::destination(&configuration.destination, NAME)?,
+            source,
+            destination,
             name: configuration.pipeline,
             settings: configuration.settings,
             monitor: monitor.clone(),
+            environment: Environment::real(),
         };
         let (stop, stopped) = watch::channel(false);
         let progress = Progress::start(output, &monitor);
