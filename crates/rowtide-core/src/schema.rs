@@ -168,6 +168,15 @@ pub enum SchemaChange {
         /// A one-value array: what rows that existed before hold; `None` for NULL.
         fill: Option<ArrayRef>,
     },
+    /// A column has another name, and is otherwise what it was.
+    RenameColumn {
+        /// The table after the change.
+        table: Arc<TableSchema>,
+        /// The renamed column's index in `table`.
+        column: usize,
+        /// Its name before.
+        from: String,
+    },
     /// A column was dropped.
     DropColumn {
         /// The table after the change.
@@ -175,13 +184,25 @@ pub enum SchemaChange {
         /// The dropped column's name.
         column: String,
     },
-    /// Something that cannot be followed: the table stops, with the reason and the remedy.
+    /// Something that cannot be followed change by change: the log alone no longer leads to the
+    /// table's present rows. No change of the table follows in this stream.
     Unsupported {
         /// The table before the change.
         table: Arc<TableSchema>,
-        /// What changed and what to do.
+        /// What changed.
         reason: String,
+        /// What puts it right.
+        remedy: Remedy,
     },
+}
+
+/// What puts a table right that cannot be followed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A new copy.
+    Copy,
+    /// Somebody who decides; a new copy would meet the same.
+    Operator,
 }
 
 impl SchemaChange {
@@ -189,8 +210,27 @@ impl SchemaChange {
     pub fn table(&self) -> &Arc<TableSchema> {
         match self {
             Self::AddColumn { table, .. }
+            | Self::RenameColumn { table, .. }
             | Self::DropColumn { table, .. }
             | Self::Unsupported { table, .. } => table,
+        }
+    }
+}
+
+/// In a few words, without the table's name.
+impl fmt::Display for SchemaChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddColumn { table, column, .. } => match table.columns.get(*column) {
+                Some(column) => write!(f, "column {} {} added", column.name(), column.native_type),
+                None => f.write_str("column added"),
+            },
+            Self::RenameColumn { table, column, from } => match table.columns.get(*column) {
+                Some(column) => write!(f, "column {from} renamed to {}", column.name()),
+                None => write!(f, "column {from} renamed"),
+            },
+            Self::DropColumn { column, .. } => write!(f, "column {column} dropped"),
+            Self::Unsupported { reason, .. } => f.write_str(reason),
         }
     }
 }

@@ -12,9 +12,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, PipelineState, Result, SchemaChange,
-    SourceIdentity, TableName, TablePlan, TableSchema, TableSelection, TableState, TableWrite,
-    Watermark,
+    ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Result,
+    SchemaChange, SourceIdentity, TableName, TablePlan, TableSchema, TableSelection, TableState,
+    TableWrite, Watermark,
 };
 
 /// A system whose tables are copied and followed.
@@ -180,7 +180,12 @@ pub enum StreamItem {
     /// Rows changed.
     Changes(ChangeBatch),
     /// A table's schema changed; later batches of it carry the new version.
-    Schema(SchemaChange),
+    Schema {
+        /// What changed.
+        change: SchemaChange,
+        /// The position of the transaction that shows it, or of the log's end.
+        position: Offset,
+    },
     /// Tables were emptied.
     Truncate {
         /// The tables, all of one statement.

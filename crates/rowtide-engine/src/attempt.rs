@@ -6,6 +6,7 @@
 mod prepare;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rowtide_core::traits::{
     AttachRequest, ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer,
@@ -15,13 +16,14 @@ use rowtide_core::{
     Watermark, fault,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::copy::{Copied, Copier, CopyContext};
 use crate::pace::Pace;
 use crate::plan::{Action, Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::{Router, Surroundings};
-use crate::{Pipeline, RunMode, Settings, Summary};
+use crate::{Environment, Pipeline, RunMode, Settings, Summary};
 use prepare::{refuse_foreign, remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
@@ -43,6 +45,16 @@ pub(crate) struct Attempt<'a> {
     pipeline: &'a Pipeline,
     settings: Arc<Settings>,
     reached: &'a mut Reached,
+    /// How long to go on before a table whose schema changed is copied again.
+    replan_after: Duration,
+}
+
+/// How an attempt ended, without an error.
+pub(crate) enum Ended {
+    /// For good.
+    Finished(Summary),
+    /// To be followed by another at once, which copies these tables again.
+    Replan(Vec<TableName>),
 }
 
 /// An attempt whose two ends agree.
@@ -62,6 +74,8 @@ struct Running<'a> {
     epoch_commits: Vec<i64>,
     /// When the next segment may be asked for.
     pace: Pace,
+    /// When to end for tables that wait to be copied again.
+    replan: Option<Instant>,
 }
 
 /// What woke the loop.
@@ -69,29 +83,38 @@ enum Event {
     Shutdown,
     Copied(Box<Result<(TablePlan, Result<Copied>)>>),
     Segment(Result<Segment>),
+    Replan,
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Done,
+    Interrupted,
+    Replan,
 }
 
 impl<'a> Attempt<'a> {
     pub(crate) fn new(
         pipeline: &'a Pipeline,
         settings: Arc<Settings>,
-        reached: &'a mut Reached,
+        (reached, replan_after): (&'a mut Reached, Duration),
     ) -> Self {
-        Self { pipeline, settings, reached }
+        Self { pipeline, settings, reached, replan_after }
     }
 
-    pub(crate) async fn run(self, shutdown: &mut watch::Receiver<bool>) -> Result<Summary> {
+    pub(crate) async fn run(self, shutdown: &mut watch::Receiver<bool>) -> Result<Ended> {
         self.pipeline.monitor.update(|snapshot| snapshot.activity = Activity::Starting);
         let starting = self.start();
         let mut running = tokio::select! {
             biased;
             running = starting => running?,
             _ = shutdown.wait_for(|stop| *stop) => {
-                return Ok(Summary { interrupted: true, ..Summary::default() });
+                return Ok(Ended::Finished(Summary { interrupted: true, ..Summary::default() }));
             }
         };
-        let interrupted = running.follow(shutdown).await?;
-        running.finish(interrupted).await
+        let reason = running.follow(shutdown).await?;
+        running.finish(reason).await
     }
 
     /// Opens both ends and decides what to do with each table.
@@ -148,6 +171,7 @@ impl<'a> Attempt<'a> {
             epoch_changes: 0,
             epoch_commits: Vec::new(),
             pace,
+            replan: None,
         })
     }
 
@@ -165,6 +189,8 @@ impl<'a> Attempt<'a> {
         let Pipeline { destination, monitor, environment, .. } = self.pipeline;
         let configured = self.settings.spool_directory.clone();
         Surroundings {
+            pipeline: self.pipeline.name.clone(),
+            settings: Arc::clone(&self.settings),
             monitor: monitor.clone(),
             environment: environment.clone(),
             spool_directory: configured.unwrap_or_else(|| environment.temporary_directory()),
@@ -238,14 +264,17 @@ impl<'a> Attempt<'a> {
 }
 
 impl Running<'_> {
-    /// The loop: everything that happens, one thing after the other. Tells whether it was ended
-    /// by a request to stop.
-    async fn follow(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<bool> {
+    /// The loop: everything that happens, one thing after the other.
+    async fn follow(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<Reason> {
         loop {
             self.show_activity();
             if self.is_done() {
-                return Ok(false);
+                return Ok(Reason::Done);
             }
+            self.note_replan();
+            // Copies that run are not given up for another one.
+            let replan = self.replan.filter(|_| !self.mid_transaction && self.copier.is_empty());
+            let environment = &self.attempt.pipeline.environment;
             let room = self.router.spooled_bytes() < self.attempt.settings.spool_bytes;
             let event = {
                 let stream = self.stream.as_mut().filter(|_| room || self.mid_transaction);
@@ -253,11 +282,13 @@ impl Running<'_> {
                     biased;
                     _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
                     copied = self.copier.next(), if !self.mid_transaction => Event::Copied(Box::new(copied)),
+                    () = until(replan, environment) => Event::Replan,
                     segment = next(stream, &self.pace) => Event::Segment(segment),
                 }
             };
             match event {
-                Event::Shutdown => return Ok(true),
+                Event::Shutdown => return Ok(Reason::Interrupted),
+                Event::Replan => return Ok(Reason::Replan),
                 Event::Copied(copied) => self.copied((*copied)?).await?,
                 Event::Segment(segment) => self.segment(segment?).await?,
             }
@@ -265,13 +296,20 @@ impl Running<'_> {
     }
 
     fn is_done(&self) -> bool {
-        if !self.copier.is_empty() || self.mid_transaction {
+        if !self.copier.is_empty() || self.mid_transaction || self.router.wants_copies() {
             return false;
         }
         match (&self.stream, &self.goal) {
             (None, _) => true,
             (Some(_), Some(goal)) => self.durable.borrow().covers(goal),
             (Some(_), None) => false,
+        }
+    }
+
+    fn note_replan(&mut self) {
+        if self.router.wants_copies() && self.replan.is_none() {
+            let now = self.attempt.pipeline.environment.instant();
+            self.replan = Some(now + self.attempt.replan_after);
         }
     }
 
@@ -383,7 +421,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn finish(self, interrupted: bool) -> Result<Summary> {
+    async fn finish(self, reason: Reason) -> Result<Ended> {
         let monitor = &self.attempt.pipeline.monitor;
         monitor.update(|snapshot| snapshot.activity = Activity::Stopping);
         // An epoch that is still open was cut off inside a transaction: dropping undoes it.
@@ -394,14 +432,28 @@ impl Running<'_> {
         {
             tracing::warn!(error = %error.chain(), "the source was not told the last position");
         }
+        if reason == Reason::Replan {
+            return Ok(Ended::Replan(self.router.recopies().to_vec()));
+        }
         let stopped =
             |table: &TableProgress| table.reason.clone().map(|reason| (table.name.clone(), reason));
         let checkpoint = self.durable.borrow().clone();
-        Ok(Summary {
+        Ok(Ended::Finished(Summary {
             checkpoint: Some(checkpoint).filter(|at| *at != Checkpoint::default()),
             stopped: monitor.snapshot().tables.iter().filter_map(stopped).collect(),
-            interrupted,
-        })
+            interrupted: reason == Reason::Interrupted,
+        }))
+    }
+}
+
+/// Waits until then; for ever without a moment.
+async fn until(moment: Option<Instant>, environment: &Environment) {
+    match moment {
+        Some(moment) => {
+            let left = moment.saturating_duration_since(environment.instant());
+            environment.sleep(left).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

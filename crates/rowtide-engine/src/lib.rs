@@ -12,6 +12,7 @@
 
 mod attempt;
 pub mod config;
+mod conform;
 mod copy;
 mod environment;
 mod latency;
@@ -28,4 +29,4 @@ pub use environment::Environment;
 pub use latency::Latency;
 pub use pipeline::{Pipeline, Summary};
 pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};
-pub use settings::{RunMode, Settings, TableRule};
+pub use settings::{RunMode, SchemaPolicy, Settings, TableRule};

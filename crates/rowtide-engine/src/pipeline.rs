@@ -1,12 +1,14 @@
 //! One pipeline, run under supervision: attempts, retried while errors may pass.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rowtide_core::traits::Progress;
 use rowtide_core::{Checkpoint, Destination, Error, ErrorKind, Result, Source, TableName};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::attempt::{Attempt, Reached};
+use crate::attempt::{Attempt, Ended, Reached};
 use crate::progress::Activity;
 use crate::retry::Backoff;
 use crate::{Environment, Monitor, Settings};
@@ -50,18 +52,27 @@ impl Pipeline {
         let mut backoff = Backoff::new(self.settings.retry_initial, self.settings.retry_max);
         let mut settings = Arc::new(self.settings.clone());
         let mut promoted = Vec::new();
+        let mut replans = Replans::new(&self.settings);
         let started = self.environment.instant();
         let mut ever_ran = false;
         loop {
             let mut reached =
                 Reached { promoted: std::mem::take(&mut promoted), ..Reached::default() };
-            let attempt = Attempt::new(&self, Arc::clone(&settings), &mut reached);
-            let error = match attempt.run(&mut shutdown).await {
-                Ok(summary) => return Ok(summary),
+            let how = (&mut reached, replans.wait(&self.environment));
+            let attempt = Attempt::new(&self, Arc::clone(&settings), how);
+            let ended = attempt.run(&mut shutdown).await;
+            ever_ran |= reached.attached;
+            promoted = std::mem::take(&mut reached.promoted);
+            let error = match ended {
+                Ok(Ended::Finished(summary)) => return Ok(summary),
+                Ok(Ended::Replan(tables)) => {
+                    Arc::make_mut(&mut settings).resync.clear();
+                    promoted.retain(|done| !tables.contains(done));
+                    replans.count(&self.environment);
+                    continue;
+                }
                 Err(error) => error,
             };
-            ever_ran |= reached.attached;
-            promoted = reached.promoted;
             if reached.planned {
                 // What was to be copied again is remembered so; a later attempt goes on from there.
                 Arc::make_mut(&mut settings).resync.clear();
@@ -119,5 +130,34 @@ impl Pipeline {
         if let Err(second) = outcome.await {
             tracing::debug!(error = %second.chain(), "the error could not be stored");
         }
+    }
+}
+
+/// How soon tables whose schema changed are copied again: at once the first time, ever later while
+/// it happens again and again.
+struct Replans {
+    backoff: Backoff,
+    last: Option<Instant>,
+}
+
+impl Replans {
+    /// A run that did without for so long starts over.
+    const CALM: Duration = Duration::from_secs(600);
+
+    fn new(settings: &Settings) -> Self {
+        Self { backoff: Backoff::new(settings.retry_initial, settings.retry_max), last: None }
+    }
+
+    fn wait(&mut self, environment: &Environment) -> Duration {
+        let now = environment.instant();
+        if self.last.is_none_or(|last| now - last > Self::CALM) {
+            self.backoff.reset();
+        }
+        self.backoff.clone().next_wait(environment)
+    }
+
+    fn count(&mut self, environment: &Environment) {
+        self.last = Some(environment.instant());
+        self.backoff.next_wait(environment);
     }
 }

@@ -8,7 +8,7 @@ use rowtide_core::{
     TablePlan, TableSchema, TableState,
 };
 
-use crate::{RunMode, Settings};
+use crate::{RunMode, SchemaPolicy, Settings};
 
 /// A table and what this run does with it.
 #[derive(Debug, Clone)]
@@ -192,11 +192,17 @@ fn action(
             Ok(Planned { plan, action: Action::Leave(reason) })
         }
         Phase::Streaming if known.schema.id != plan.source.id => {
-            let reason = format!(
-                "{name} was dropped and created again at the source; copy it again with \
-                 `rowtide run --resync '{name}'`"
-            );
-            Ok(Planned { plan, action: Action::Leave(reason) })
+            let what = format!("{name} was dropped and created again at the source");
+            let action = match settings.schema_policy_of(name) == SchemaPolicy::Apply {
+                true if settings.mode == RunMode::Auto => {
+                    tracing::warn!(table = %name, "{what}, so it is copied again");
+                    copy
+                }
+                _ => Action::Leave(format!(
+                    "{what}; copy it again with `rowtide run --resync '{name}'`"
+                )),
+            };
+            Ok(Planned { plan, action })
         }
         Phase::Streaming => follow(&plan, known),
     }
@@ -248,6 +254,7 @@ mod tests {
             mode: None,
             delete: None,
             metadata: None,
+            schema: None,
             target: None,
         }
     }
@@ -314,10 +321,13 @@ mod tests {
     }
 
     #[test]
-    fn a_recreated_table_is_left_alone() {
+    fn a_recreated_table_is_copied_again_unless_it_is_to_wait() {
         let mut state = remembered(Phase::Streaming);
         state.tables[0].schema.id = 8;
-        assert!(matches!(action_of(&settings(), &state), Action::Leave(_)));
+        assert_eq!(action_of(&settings(), &state), Action::Copy);
+        let mut waits = settings();
+        waits.rules = vec![TableRule { schema: Some(SchemaPolicy::Pause), ..rule("public.*") }];
+        assert!(matches!(action_of(&waits, &state), Action::Leave(_)));
     }
 
     #[test]

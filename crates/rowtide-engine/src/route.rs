@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, new_null_array};
+use rowtide_core::ledger::Occasion;
 use rowtide_core::traits::{StreamItem, Writer};
 use rowtide_core::{
-    Capabilities, ChangeBatch, Commit, Fence, Mode, Phase, Result, SchemaChange, TableName,
-    TablePlan, TableState, TableWrite, fault, fold,
+    Capabilities, ChangeBatch, Commit, Fence, Mode, Offset, Phase, Remedy, Result, SchemaChange,
+    TableName, TablePlan, TableState, TableWrite, fault, fold, ledger,
 };
 
+use crate::conform::{can_conform, conform, same_columns};
 use crate::copy::Copied;
 use crate::plan::{Action, Planned, clashes};
 use crate::spool::{Spool, SpoolItem, SpoolMemory};
-use crate::{Environment, Monitor};
+use crate::{Environment, Monitor, RunMode, SchemaPolicy, Settings};
 
 /// Where one table's changes go.
 enum Stage {
@@ -35,15 +37,19 @@ struct Route {
 /// All followed tables, by the source's stable identifier.
 pub(crate) struct Router {
     routes: HashMap<u64, Route>,
+    /// Tables that are to be copied again.
+    recopies: Vec<TableName>,
     around: Surroundings,
 }
 
 /// What all routes share.
 pub(crate) struct Surroundings {
+    pub(crate) pipeline: String,
     pub(crate) monitor: Monitor,
     pub(crate) environment: Environment,
     pub(crate) spool_directory: PathBuf,
     pub(crate) capabilities: Capabilities,
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Router {
@@ -69,7 +75,7 @@ impl Router {
             (planned.plan.source.id, Route { plan: planned.plan.clone(), state, stage })
         };
         let routes = planned.iter().filter(|p| p.is_followed()).map(route).collect();
-        Self { routes, around }
+        Self { routes, recopies: Vec::new(), around }
     }
 
     /// Bytes kept aside for all tables.
@@ -89,9 +95,9 @@ impl Router {
                 let id = batch.table.id;
                 self.one(writer, id, SpoolItem::Changes(batch)).await
             }
-            StreamItem::Schema(change) => {
+            StreamItem::Schema { change, position } => {
                 let id = change.table().id;
-                self.one(writer, id, SpoolItem::Schema(change)).await
+                self.one(writer, id, SpoolItem::Schema { change, position }).await
             }
             StreamItem::Truncate { tables, commit, ordinal } => {
                 let mut changes = 0;
@@ -116,7 +122,11 @@ impl Router {
                 fault::point("spool.written")?;
                 Ok(0)
             }
-            Stage::Live => route.live(writer, item, &self.around).await,
+            Stage::Live => {
+                let changes = route.live(writer, item, &self.around).await?;
+                self.recopies.extend(route.wants_copy());
+                Ok(changes)
+            }
         }
     }
 
@@ -149,8 +159,19 @@ impl Router {
                 }
             }
         }
+        self.recopies.extend(route.wants_copy());
         fault::point("promote.replayed")?;
         Ok(changes)
+    }
+
+    /// Whether a table waits to be copied again.
+    pub(crate) fn wants_copies(&self) -> bool {
+        !self.recopies.is_empty()
+    }
+
+    /// The tables that wait to be copied again.
+    pub(crate) fn recopies(&self) -> &[TableName] {
+        &self.recopies
     }
 
     /// Stops one table, within the open epoch.
@@ -183,7 +204,9 @@ impl Route {
     ) -> Result<u64> {
         match item {
             SpoolItem::Changes(batch) => self.changes(writer, batch, around).await,
-            SpoolItem::Schema(change) => self.schema(writer, change, around).await.map(|()| 0),
+            SpoolItem::Schema { change, position } => {
+                self.schema(writer, (change, position), around).await.map(|()| 0)
+            }
             SpoolItem::Truncate { commit, ordinal } => {
                 let now = around.environment.now_micros();
                 self.truncate(writer, (commit, ordinal), now).await
@@ -205,7 +228,10 @@ impl Route {
             return Ok(0);
         };
         // INVARIANT: one batch, one schema version, and it is the destination's.
-        debug_assert_eq!(batch.table.columns.len(), self.plan.source.columns.len());
+        let batch = match same_columns(&batch.table, &self.plan.source) {
+            true => batch,
+            false => conform(batch, &self.plan.source)?,
+        };
         let write = fold(&batch, &self.plan, around.environment.now_micros())?;
         fault::point("write.before")?;
         writer.write(&self.plan, write).await?;
@@ -248,18 +274,36 @@ impl Route {
     async fn schema(
         &mut self,
         writer: &mut dyn Writer,
-        mut change: SchemaChange,
+        (mut change, position): (SchemaChange, Offset),
         around: &Surroundings,
     ) -> Result<()> {
-        if let SchemaChange::Unsupported { reason, .. } = change {
-            return self.stop(writer, reason, &around.monitor).await;
+        let name = &self.plan.source.name;
+        let policy = around.settings.schema_policy_of(name);
+        if let SchemaChange::Unsupported { reason, remedy, .. } = change {
+            let copied = policy == SchemaPolicy::Apply && around.settings.mode != RunMode::Cdc;
+            return match remedy {
+                Remedy::Copy if copied => self.copy_again(writer, reason, &around.monitor).await,
+                _ => self.stop(writer, reason, &around.monitor).await,
+            };
         }
         let plan = self.plan.with_source(Arc::clone(change.table()));
+        match policy {
+            SchemaPolicy::Apply => {}
+            SchemaPolicy::Ignore if can_conform(&plan.source, &self.plan.source) => {
+                tracing::warn!(table = %name, change = %change, "schema change ignored");
+                return Ok(());
+            }
+            SchemaPolicy::Ignore | SchemaPolicy::Pause => {
+                let reason = format!("its schema changed ({change})");
+                return self.stop(writer, reason, &around.monitor).await;
+            }
+        }
         if let Some(problem) = clashes(&plan, around.capabilities).pop() {
             return self.stop(writer, problem, &around.monitor).await;
         }
         tracing::info!(
-            table = %plan.source.name, version = plan.source.version, "schema change applied"
+            table = %plan.source.name, version = plan.source.version, change = %change,
+            "schema change applied"
         );
         if let SchemaChange::AddColumn { fill, .. } = &mut change
             && fault::planted("schema-fill-lost")
@@ -269,10 +313,35 @@ impl Route {
         fault::point("schema.before")?;
         writer.apply_schema(&plan, &change).await?;
         fault::point("schema.applied")?;
+        let (pipeline, now) = (around.pipeline.as_str(), around.environment.now_micros());
+        let occasion = Occasion { pipeline, position, now };
+        let entry = ledger::schema_history(&plan.source, &change, occasion)?;
+        writer.write(&entry.plan, TableWrite::Append(entry.row)).await?;
         self.state.schema = (*plan.source).clone();
         self.plan = plan;
         writer.remember(&self.state).await?;
         fault::point("schema.remembered")
+    }
+
+    /// Leaves the table as it stands until a new copy takes its place.
+    async fn copy_again(
+        &mut self,
+        writer: &mut dyn Writer,
+        reason: String,
+        monitor: &Monitor,
+    ) -> Result<()> {
+        let name = &self.plan.source.name;
+        tracing::warn!(table = %name, reason, "table is copied again");
+        monitor.table(name, |table| table.phase = Phase::Pending);
+        self.stage = Stage::Stopped;
+        self.state.phase = Phase::Pending;
+        self.state.reason = Some(reason);
+        writer.remember(&self.state).await
+    }
+
+    /// The table, if it is to be copied again.
+    fn wants_copy(&self) -> Option<TableName> {
+        (self.state.phase == Phase::Pending).then(|| self.plan.source.name.clone())
     }
 
     async fn stop(

@@ -19,6 +19,20 @@ pub enum RunMode {
     Cdc,
 }
 
+/// What a schema change at the source does to the destination's table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaPolicy {
+    /// It is applied; where the log does not tell enough, the table is copied again beside the
+    /// standing one and swapped in.
+    #[default]
+    Apply,
+    /// The destination keeps its columns: new ones are left out, dropped ones become NULL.
+    Ignore,
+    /// The table stops and waits for somebody.
+    Pause,
+}
+
 /// How the tables that match a pattern are treated. The last matching rule wins, field by field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableRule {
@@ -30,6 +44,8 @@ pub struct TableRule {
     pub delete: Option<DeleteMode>,
     /// The columns Rowtide adds.
     pub metadata: Option<MetadataColumns>,
+    /// What a schema change does.
+    pub schema: Option<SchemaPolicy>,
     /// Where the table goes; only for a pattern without wildcard.
     pub target: Option<TableName>,
 }
@@ -108,6 +124,11 @@ impl Settings {
     /// How `table` follows.
     pub fn mode_of(&self, table: &TableName) -> Mode {
         self.rules_for(table).filter_map(|rule| rule.mode).last().unwrap_or_default()
+    }
+
+    /// What a schema change does to `table`.
+    pub fn schema_policy_of(&self, table: &TableName) -> SchemaPolicy {
+        self.rules_for(table).filter_map(|rule| rule.schema).last().unwrap_or_default()
     }
 
     /// The rules that match `table`, in order.

@@ -41,6 +41,21 @@ pub(super) fn staging_prefix(pipeline: &str) -> String {
     format!("{STAGING}{hash:016x}_")
 }
 
+/// Makes the tables in which Rowtide tells what it did, unless they are there.
+pub(super) fn make_ledger(connection: &Connection, catalog: &Arc<str>) -> Result<()> {
+    let attempt = || "making the tables of _rowtide".to_owned();
+    for plan in rowtide_core::ledger::tables() {
+        if state::table_like(connection, &plan.target)?.is_none() {
+            let target = TableRef::new(catalog, &plan.target);
+            let columns = definitions(&plan.target_arrow())?;
+            let sql = format!("CREATE TABLE IF NOT EXISTS {target} ({columns})");
+            file::when_free(|| connection.execute(&sql)).during(attempt)?;
+            file::checkpoint(connection)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the staging table for `plan`, empty, and opens `lanes` loaders of it.
 pub(super) fn open(
     database: &Arc<Database>,

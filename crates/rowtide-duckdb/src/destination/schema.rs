@@ -39,6 +39,26 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChan
                 session.unstage(&stage)?;
             }
         }
+        SchemaChange::RenameColumn { table, column, from } => {
+            let to = table.columns[*column].name();
+            let standing = session::columns(&session.connection, &target)?;
+            if plan.mode == Mode::Append && column_like(&standing, to).is_some() {
+                // History that an earlier copy kept has a column of the new name already.
+                return fit(session, plan, &[Arc::clone(&table.columns[*column].field)]);
+            }
+            if session.changed.contains(&target) {
+                let mut columns: Vec<_> = standing.into_iter().map(Rebuilt::kept).collect();
+                let renamed = columns.iter_mut().find(|column| fold(&column.name) == fold(from));
+                if let Some(renamed) = renamed {
+                    to.clone_into(&mut renamed.name);
+                }
+                rebuild(session, plan, &columns)?;
+            } else {
+                let (from, to) = (Ident(from), Ident(to));
+                let sql = format!("ALTER TABLE {target} RENAME COLUMN {from} TO {to}");
+                session.execute(&sql, || format!("renaming a column of {}", plan.target))?;
+            }
+        }
         SchemaChange::DropColumn { column, .. } => {
             if session.changed.contains(&target) {
                 let standing = session::columns(&session.connection, &target)?;

@@ -69,6 +69,7 @@ impl Session {
         let connection = file::connect(&database)?;
         let catalog = file::catalog(&connection)?;
         let control = state::raise_epoch(&connection, &pipeline)?;
+        load::make_ledger(&connection, &catalog)?;
         let stored = state::read(&connection, &pipeline)?.unwrap_or_default();
         Ok(Self {
             connection,

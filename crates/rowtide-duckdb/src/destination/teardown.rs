@@ -56,6 +56,13 @@ pub(super) fn run(connection: &Connection, pipeline: &str) -> Result<Vec<String>
             .and_then(|mut delete| delete.execute(&[pipeline.into()]))
             .during(attempt)?;
     }
+    for plan in rowtide_core::ledger::tables() {
+        let table = TableRef::new(&catalog, &plan.target);
+        if state::table_like(connection, &plan.target)?.is_some() {
+            let sql = format!("DELETE FROM {table} WHERE pipeline = ?");
+            connection.query(&sql, &[pipeline.into()]).during(attempt)?;
+        }
+    }
     if rows > 0 {
         removed.push(format!("the state of pipeline {pipeline:?}"));
     }

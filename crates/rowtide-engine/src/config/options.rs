@@ -226,6 +226,16 @@ pub const TABLE: Section = Section {
             "What a delete at the source does in mode `merge`: `hard` removes the row, `soft` \
              keeps it with `_rowtide_deleted = true`.",
         ),
+        O::new(
+            "schema",
+            Choice(&["apply", "ignore", "pause"]),
+            "\"apply\"",
+            "What a schema change at the source does. `apply` follows it; where the log does not \
+             tell enough (a changed type, a volatile default, another key) the table is copied \
+             again beside the standing one, which stays readable until the new one takes its \
+             place. `ignore` keeps the destination's columns: new ones are left out, dropped ones \
+             become NULL. `pause` stops the table until `--resync`.",
+        ),
         O::optional(
             "metadata",
             Metadata,

@@ -174,6 +174,7 @@ fn rule(node: &Node, path: &str, problems: &mut Problems) -> Option<TableRule> {
     Some(TableRule {
         mode,
         delete: text("delete").and_then(word),
+        schema: text("schema").and_then(word),
         metadata: node
             .at("metadata")
             .and_then(|node| metadata(node, (mode, &format!("{path}.metadata")), problems)),

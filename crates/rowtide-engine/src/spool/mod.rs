@@ -12,13 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rowtide_core::{ChangeBatch, Commit, Error, Result, SchemaChange, TableSchema, fault};
+use rowtide_core::{ChangeBatch, Commit, Error, Offset, Result, SchemaChange, TableSchema, fault};
 
 /// One thing that happened to the table.
 #[derive(Debug)]
 pub(crate) enum SpoolItem {
     Changes(ChangeBatch),
-    Schema(SchemaChange),
+    Schema { change: SchemaChange, position: Offset },
     Truncate { commit: Commit, ordinal: u32 },
 }
 

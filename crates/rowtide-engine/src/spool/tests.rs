@@ -94,7 +94,7 @@ fn order_is_kept_across_memory_and_disk() {
                 id += 1;
             }
             SpoolItem::Truncate { .. } => truncates += 1,
-            SpoolItem::Schema(_) => panic!("nothing such was spooled"),
+            SpoolItem::Schema { .. } => panic!("nothing such was spooled"),
         }
     }
     assert_eq!((id, truncates), (40, 4));

@@ -29,6 +29,7 @@ const SEEDS: u64 = 3000;
 fn settings(mode: Mode, rng: &mut StdRng) -> Settings {
     let mut settings = Settings::new(TableSelection::parse(["public.*"]).unwrap());
     let rule = TableRule {
+        schema: None,
         pattern: "public.*".parse().unwrap(),
         mode: Some(mode),
         delete: None,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rowtide_core::traits::{Segment, StreamItem};
 use rowtide_core::{
-    Checkpoint, Commit, Error, Identity, Offset, Op, Result, SchemaChange, TableSchema, Watermark,
-    XidSnapshot,
+    Checkpoint, Commit, Error, Identity, Offset, Op, Remedy, Result, SchemaChange, TableSchema,
+    Watermark, XidSnapshot,
 };
 
 use super::partition;
@@ -44,7 +44,7 @@ struct Followed {
     older: bool,
 }
 
-const CHANGED_BEFORE_COPY: &str = "its columns changed before its copy began; resync it";
+const CHANGED_BEFORE_COPY: &str = "its columns changed before its copy began";
 
 impl Followed {
     /// The rows since the last batch.
@@ -53,11 +53,47 @@ impl Followed {
         Ok(batch.map(StreamItem::Changes))
     }
 
-    fn stop(&mut self, reason: &str) -> StreamItem {
+    fn stop(&mut self, reason: &str) -> SchemaChange {
         self.stopped = true;
         self.buffer = None;
         let table = Arc::clone(&self.schema);
-        StreamItem::Schema(SchemaChange::Unsupported { table, reason: reason.to_owned() })
+        let reason = reason.to_owned();
+        SchemaChange::Unsupported { table, reason, remedy: Remedy::Copy }
+    }
+}
+
+/// Where a change that is being read goes.
+struct Place<'t> {
+    tables: &'t mut HashMap<u32, Followed>,
+    items: &'t mut Vec<StreamItem>,
+    touched: &'t mut bool,
+    /// The copies still to come have the change.
+    in_copies: bool,
+    position: Offset,
+}
+
+impl<'t> Place<'t> {
+    /// The buffer for a change of `relation`; `None` if the change is not wanted.
+    #[inline]
+    fn buffer(self, relation: u32, len: usize) -> Result<Option<&'t mut TableBuffer>> {
+        let Some(table) = self.tables.get_mut(&relation) else { return Ok(None) };
+        if table.stopped {
+            return Ok(None);
+        }
+        if table.older {
+            if !self.in_copies {
+                *self.touched = true;
+                let change = table.stop(CHANGED_BEFORE_COPY);
+                self.items.push(StreamItem::Schema { change, position: self.position });
+            }
+            return Ok(None);
+        }
+        let buffer = table.buffer.as_mut().ok_or(Malformed("a change of an unannounced table"))?;
+        if buffer.is_full(len) {
+            self.items.extend(buffer.take()?.map(StreamItem::Changes));
+        }
+        *self.touched = true;
+        Ok(Some(buffer))
     }
 }
 
@@ -228,8 +264,7 @@ impl Decoder {
         };
         let same_name = self.tables.keys().find(same_name).copied();
         if let Some(id) = same_name.filter(|id| !self.is_before_copy(*id)) {
-            let reason =
-                "it was dropped and created again; the new table must be copied: resync it";
+            let reason = "it was dropped and created again";
             self.stop(id, reason)?;
         }
         Ok(Event::Continue)
@@ -245,12 +280,18 @@ impl Decoder {
         self.tables.get(&id).map(|table| &table.schema)
     }
 
+    /// Where the log is read now.
+    fn position(&self) -> Offset {
+        self.open.map_or(Offset(self.end), |commit| commit.position)
+    }
+
     /// Takes the layout of a followed table, with what changed since the version that is known.
     pub(super) fn relation(
         &mut self,
         relation: &Relation,
         changes: Vec<SchemaChange>,
     ) -> Result<()> {
+        let position = self.position();
         let Some(table) = self.tables.get_mut(&relation.id) else { return Ok(()) };
         self.items.extend(table.flush()?);
         for change in changes {
@@ -259,7 +300,7 @@ impl Decoder {
                 SchemaChange::Unsupported { .. } => table.stopped = true,
                 followed => table.schema = Arc::clone(followed.table()),
             }
-            self.items.push(StreamItem::Schema(change));
+            self.items.push(StreamItem::Schema { change, position });
         }
         table.older = false;
         table.buffer = match table.stopped {
@@ -270,10 +311,12 @@ impl Decoder {
     }
 
     fn stop(&mut self, id: u32, reason: &str) -> Result<()> {
+        let position = self.position();
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
         self.items.extend(table.flush()?);
         self.touched = true;
-        self.items.push(table.stop(reason));
+        let change = table.stop(reason);
+        self.items.push(StreamItem::Schema { change, position });
         Ok(())
     }
 
@@ -288,45 +331,20 @@ impl Decoder {
         Ok((commit, ordinal))
     }
 
-    /// The buffer for a change of `relation`; `None` if the change is not wanted.
-    #[inline]
-    fn buffer<'t>(
-        (tables, items, touched, before_copies): (
-            &'t mut HashMap<u32, Followed>,
-            &mut Vec<StreamItem>,
-            &mut bool,
-            bool,
-        ),
-        relation: u32,
-        len: usize,
-    ) -> Result<Option<&'t mut TableBuffer>> {
-        let Some(table) = tables.get_mut(&relation) else { return Ok(None) };
-        if table.stopped {
-            return Ok(None);
-        }
-        if table.older {
-            if !before_copies {
-                *touched = true;
-                items.push(table.stop(CHANGED_BEFORE_COPY));
-            }
-            return Ok(None);
-        }
-        let buffer = table.buffer.as_mut().ok_or(Malformed("a change of an unannounced table"))?;
-        if buffer.is_full(len) {
-            items.extend(buffer.take()?.map(StreamItem::Changes));
-        }
-        *touched = true;
-        Ok(Some(buffer))
-    }
-
     #[inline]
     fn insert(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
         let (commit, ordinal) = self.change(1)?;
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
-        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        let place = Place {
+            tables: &mut self.tables,
+            items: &mut self.items,
+            touched: &mut self.touched,
+            in_copies: self.before_copies,
+            position: commit.position,
+        };
+        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         expect(tuples, 0, b'N')?;
         read_tuple(tuples, 1, &mut self.new)?;
         let new = Tuple { bytes: tuples, cells: &self.new };
@@ -340,8 +358,14 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
-        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        let place = Place {
+            tables: &mut self.tables,
+            items: &mut self.items,
+            touched: &mut self.touched,
+            in_copies: self.before_copies,
+            position: commit.position,
+        };
+        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         let mut at = 0;
         if image.is_some() {
             at = read_tuple(tuples, 1, &mut self.old)?;
@@ -378,8 +402,14 @@ impl Decoder {
         if self.skipping {
             return Ok(());
         }
-        let place = (&mut self.tables, &mut self.items, &mut self.touched, self.before_copies);
-        let Some(buffer) = Self::buffer(place, relation, tuples.len())? else { return Ok(()) };
+        let place = Place {
+            tables: &mut self.tables,
+            items: &mut self.items,
+            touched: &mut self.touched,
+            in_copies: self.before_copies,
+            position: commit.position,
+        };
+        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
         match (buffer.schema.identity, image) {
             (Identity::Key, _) | (Identity::FullRow, Image::Whole) => {}
@@ -404,7 +434,8 @@ impl Decoder {
             if table.older {
                 if !self.before_copies {
                     self.touched = true;
-                    self.items.push(table.stop(CHANGED_BEFORE_COPY));
+                    let change = table.stop(CHANGED_BEFORE_COPY);
+                    self.items.push(StreamItem::Schema { change, position: commit.position });
                 }
                 continue;
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::ArrayRef;
 use rowtide_core::{
-    Column, Commit, Error, Identity, Offset, Result, SchemaChange, TableSchema, XidSnapshot,
+    Column, Commit, Error, Identity, Offset, Remedy, Result, SchemaChange, TableSchema, XidSnapshot,
 };
 
 use super::PostgresSource;
@@ -93,7 +93,8 @@ pub(super) fn compare(
         Ok(changes) => changes,
         Err(reason) => vec![SchemaChange::Unsupported {
             table: Arc::clone(known),
-            reason: format!("{reason}; copy the table again (resync) to go on"),
+            reason,
+            remedy: Remedy::Copy,
         }],
     }
 }
@@ -107,12 +108,23 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn changes(&self, known: &Arc<TableSchema>) -> Result<Vec<SchemaChange>, String> {
         self.check_name(known)?;
-        self.check_identity(known)?;
         let mut table = Arc::clone(known);
         let mut changes = Vec::new();
         for column in &known.columns {
             match self.announced(column.name()) {
                 Some((index, announced)) => self.check_same(column, index, announced)?,
+                None if let Some(renamed) = self.renamed(known, column) => {
+                    let (index, announced) = renamed;
+                    let now = self.describe(announced, index, column.number);
+                    check_type(column, &now)?;
+                    table = replaced(&table, &now);
+                    let at = table.columns.iter().position(|c| c.number == column.number);
+                    changes.push(SchemaChange::RenameColumn {
+                        table: Arc::clone(&table),
+                        column: at.unwrap_or_default(),
+                        from: column.name().to_owned(),
+                    });
+                }
                 None => {
                     self.check_dropped(known, column)?;
                     table = without(&table, column.number);
@@ -121,10 +133,11 @@ impl Comparison<'_> {
                 }
             }
         }
+        self.check_identity(&table)?;
         let last = known.columns.iter().map(|column| column.number).max().unwrap_or(0);
         let mut used = last;
         for (index, announced) in self.relation.columns.iter().enumerate() {
-            if known.index_of(&announced.name).is_some() {
+            if table.index_of(&announced.name).is_some() {
                 continue;
             }
             let (column, fill) = self.added(announced, index, last, &mut used)?;
@@ -203,12 +216,14 @@ impl Comparison<'_> {
             // The type is gone by now: the values are still those of the known column.
             return Ok(());
         }
-        let now = self.describe(announced, index, column.number);
-        if now.field == column.field && now.native_type == column.native_type {
-            return Ok(());
-        }
-        let (before, after) = (&column.native_type, &now.native_type);
-        Err(format!("the column {name} changed its type from {before} to {after}"))
+        check_type(column, &self.describe(announced, index, column.number))
+    }
+
+    /// What a known column is announced as, if the catalog says that it was renamed.
+    fn renamed(&self, known: &TableSchema, column: &Column) -> Option<(usize, &RelationColumn)> {
+        let found = self.catalog().iter().find(|found| found.number == column.number)?;
+        let fresh = known.index_of(&found.name).is_none();
+        self.announced(&found.name).filter(|_| fresh && !found.dropped)
     }
 
     fn describe(&self, announced: &RelationColumn, index: usize, number: i32) -> Column {
@@ -324,6 +339,25 @@ fn without(table: &TableSchema, number: i32) -> Arc<TableSchema> {
 fn with(table: &TableSchema, column: Column) -> Arc<TableSchema> {
     let columns = table.columns.iter().cloned().chain([column]).collect();
     next(table, columns)
+}
+
+fn replaced(table: &TableSchema, column: &Column) -> Arc<TableSchema> {
+    let one = |known: &Column| match known.number == column.number {
+        true => column.clone(),
+        false => known.clone(),
+    };
+    next(table, table.columns.iter().map(one).collect())
+}
+
+/// A column must keep its type.
+fn check_type(before: &Column, after: &Column) -> Result<(), String> {
+    let same = after.field.data_type() == before.field.data_type()
+        && after.field.metadata() == before.field.metadata();
+    if same && after.native_type == before.native_type {
+        return Ok(());
+    }
+    let (name, from, to) = (before.name(), &before.native_type, &after.native_type);
+    Err(format!("the column {name} changed its type from {from} to {to}"))
 }
 
 /// The next version, with the key where it now stands.

@@ -89,7 +89,7 @@ impl Follower {
                     self.log.extend(lines(&batch));
                     self.batches.push(batch);
                 }
-                StreamItem::Schema(change) => self.schema(&change),
+                StreamItem::Schema { change, .. } => self.schema(&change),
                 StreamItem::Truncate { tables, .. } => {
                     let names: Vec<_> = tables.iter().map(|t| t.name.name.to_string()).collect();
                     self.log.push(format!("truncate {}", names.join(",")));

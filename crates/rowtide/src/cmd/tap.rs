@@ -121,7 +121,7 @@ fn print(segment: &Segment, limit: u64) -> Result<u64> {
                     count += 1;
                 }
             }
-            StreamItem::Schema(change) => {
+            StreamItem::Schema { change, .. } => {
                 // Not an event of a row, but readers should know that the columns change here.
                 tracing::info!(table = %change.table().name, "the table's schema changed");
             }

@@ -137,7 +137,7 @@ fn lines(segment: &Segment) -> Vec<String> {
                     ));
                 }
             }
-            StreamItem::Schema(change) => match change {
+            StreamItem::Schema { change, .. } => match change {
                 SchemaChange::AddColumn { table, column, fill } => lines.push(format!(
                     "{} add {} fill {}",
                     table.name.name,
