@@ -4,6 +4,8 @@
 //! an update takes two if its message has an old row. So a change has the same ordinal in every
 //! run, whatever the pipeline follows at the time.
 
+mod followed;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -13,8 +15,10 @@ use rowtide_core::{
     Watermark, XidSnapshot,
 };
 
+use followed::{CHANGED_BEFORE_COPY, Followed, Place};
+
 use super::partition;
-use super::table_buffer::{Image, TableBuffer, Tuple};
+use super::table_buffer::{Appended, Image, TableBuffer, Tuple};
 use crate::options::Unrepresentable;
 use crate::protocol::Malformed;
 use crate::protocol::pgoutput::{Message, Relation, TupleCells, read_tuple};
@@ -28,73 +32,6 @@ pub(super) enum Event {
     Committed,
     /// Look the table up in the catalog, then call [`Decoder::relation`].
     Relation(Relation),
-}
-
-/// A table that is followed.
-#[derive(Debug)]
-struct Followed {
-    schema: Arc<TableSchema>,
-    /// Present once the log has said how its rows are laid out.
-    buffer: Option<TableBuffer>,
-    /// Cannot be followed any more; its changes are dropped.
-    stopped: bool,
-    /// Its copy is not in place yet.
-    copying: bool,
-    /// The log's layout is older than the one that is copied: there is no buffer.
-    older: bool,
-}
-
-const CHANGED_BEFORE_COPY: &str = "its columns changed before its copy began";
-
-impl Followed {
-    /// The rows since the last batch.
-    fn flush(&mut self) -> Result<Option<StreamItem>> {
-        let batch = self.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten();
-        Ok(batch.map(StreamItem::Changes))
-    }
-
-    fn stop(&mut self, reason: &str) -> SchemaChange {
-        self.stopped = true;
-        self.buffer = None;
-        let table = Arc::clone(&self.schema);
-        let reason = reason.to_owned();
-        SchemaChange::Unsupported { table, reason, remedy: Remedy::Copy }
-    }
-}
-
-/// Where a change that is being read goes.
-struct Place<'t> {
-    tables: &'t mut HashMap<u32, Followed>,
-    items: &'t mut Vec<StreamItem>,
-    touched: &'t mut bool,
-    /// The copies still to come have the change.
-    in_copies: bool,
-    position: Offset,
-}
-
-impl<'t> Place<'t> {
-    /// The buffer for a change of `relation`; `None` if the change is not wanted.
-    #[inline]
-    fn buffer(self, relation: u32, len: usize) -> Result<Option<&'t mut TableBuffer>> {
-        let Some(table) = self.tables.get_mut(&relation) else { return Ok(None) };
-        if table.stopped {
-            return Ok(None);
-        }
-        if table.older {
-            if !self.in_copies {
-                *self.touched = true;
-                let change = table.stop(CHANGED_BEFORE_COPY);
-                self.items.push(StreamItem::Schema { change, position: self.position });
-            }
-            return Ok(None);
-        }
-        let buffer = table.buffer.as_mut().ok_or(Malformed("a change of an unannounced table"))?;
-        if buffer.is_full(len) {
-            self.items.extend(buffer.take()?.map(StreamItem::Changes));
-        }
-        *self.touched = true;
-        Ok(Some(buffer))
-    }
 }
 
 /// The state of a stream.
@@ -265,7 +202,7 @@ impl Decoder {
         let same_name = self.tables.keys().find(same_name).copied();
         if let Some(id) = same_name.filter(|id| !self.is_before_copy(*id)) {
             let reason = "it was dropped and created again";
-            self.stop(id, reason)?;
+            self.stop(id, reason, Remedy::Copy)?;
         }
         Ok(Event::Continue)
     }
@@ -310,14 +247,30 @@ impl Decoder {
         Ok(())
     }
 
-    fn stop(&mut self, id: u32, reason: &str) -> Result<()> {
+    fn stop(&mut self, id: u32, reason: &str, remedy: Remedy) -> Result<()> {
         let position = self.position();
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
         self.items.extend(table.flush()?);
         self.touched = true;
-        let change = table.stop(reason);
+        let change = table.stop(reason, remedy);
         self.items.push(StreamItem::Schema { change, position });
         Ok(())
+    }
+
+    /// Takes note of a row. One that cannot be taken ends its table, and nothing else.
+    #[inline]
+    fn count(&mut self, relation: u32, appended: Appended) -> Result<()> {
+        match appended {
+            Appended::Taken(bytes) => {
+                self.bytes += bytes;
+                Ok(())
+            }
+            Appended::Refused(error) => {
+                let hint = error.hint().unwrap_or_default();
+                let reason = format!("{} ({hint})", error.message());
+                self.stop(relation, &reason, Remedy::Operator)
+            }
+        }
     }
 
     /// The open transaction and the ordinal of the change that is read now, of `width` changes.
@@ -348,8 +301,8 @@ impl Decoder {
         expect(tuples, 0, b'N')?;
         read_tuple(tuples, 1, &mut self.new)?;
         let new = Tuple { bytes: tuples, cells: &self.new };
-        self.bytes += buffer.append((Op::Insert, commit, ordinal), (new, Image::Whole), None)?;
-        Ok(())
+        let appended = buffer.append((Op::Insert, commit, ordinal), (new, Image::Whole), None)?;
+        self.count(relation, appended)
     }
 
     fn update(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
@@ -386,15 +339,20 @@ impl Decoder {
                     ((Op::MoveOut, commit, ordinal), (Op::MoveIn, commit, ordinal + 1));
                 // Under a key, the old half is the key alone, whatever the log holds.
                 let image = if buffer.schema.is_keyed() { Image::Key } else { old.1 };
-                self.bytes += buffer.append(gone, (old.0, image), None)?;
-                self.bytes += buffer.append(come, (new, Image::Whole), Some(old))?;
+                let out = buffer.append(gone, (old.0, image), None)?;
+                if let Appended::Taken(bytes) = out {
+                    self.bytes += bytes;
+                    let buffer = buffer.append(come, (new, Image::Whole), Some(old))?;
+                    return self.count(relation, buffer);
+                }
+                self.count(relation, out)
             }
             old => {
                 let change = (Op::Update, commit, ordinal);
-                self.bytes += buffer.append(change, (new, Image::Whole), old)?;
+                let appended = buffer.append(change, (new, Image::Whole), old)?;
+                self.count(relation, appended)
             }
         }
-        Ok(())
     }
 
     fn delete(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
@@ -417,8 +375,8 @@ impl Decoder {
         }
         read_tuple(tuples, 1, &mut self.old)?;
         let old = Tuple { bytes: tuples, cells: &self.old };
-        self.bytes += buffer.append((Op::Delete, commit, ordinal), (old, image), None)?;
-        Ok(())
+        let appended = buffer.append((Op::Delete, commit, ordinal), (old, image), None)?;
+        self.count(relation, appended)
     }
 
     fn truncate(&mut self, relations: &[u32]) -> Result<()> {
@@ -434,7 +392,7 @@ impl Decoder {
             if table.older {
                 if !self.before_copies {
                     self.touched = true;
-                    let change = table.stop(CHANGED_BEFORE_COPY);
+                    let change = table.stop(CHANGED_BEFORE_COPY, Remedy::Copy);
                     self.items.push(StreamItem::Schema { change, position: commit.position });
                 }
                 continue;

@@ -17,6 +17,15 @@ const ROW_OVERHEAD: usize = 16;
 /// value is below 1 GiB.
 const TABLE_BYTES: usize = 768 << 20;
 
+/// What became of a row.
+#[derive(Debug)]
+pub(super) enum Appended {
+    /// It was taken; this is about the memory it takes.
+    Taken(usize),
+    /// One of its values was refused, and with it the row: nothing of it was taken.
+    Refused(Error),
+}
+
 /// One tuple of a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tuple<'a> {
@@ -111,7 +120,7 @@ impl TableBuffer {
         (op, commit, ordinal): (Op, Commit, u32),
         (tuple, image): (Tuple<'_>, Image),
         old: Option<(Tuple<'_>, Image)>,
-    ) -> Result<usize> {
+    ) -> Result<Appended> {
         let row = self.ops.len();
         for (index, builder) in self.builders.iter_mut().enumerate() {
             let key = self.is_key.get(index).copied().unwrap_or(false);
@@ -145,7 +154,9 @@ impl TableBuffer {
                 }
             };
             if let Err(error) = appended {
-                return Err(value_error(&self.schema, index, Some(commit), error));
+                let error = value_error(&self.schema, index, Some(commit), error);
+                self.refuse(row);
+                return Ok(Appended::Refused(error));
             }
         }
         self.ops.push(op);
@@ -159,7 +170,23 @@ impl TableBuffer {
             bytes += self.builders.get_mut(index).map_or(0, ColumnBuilder::take_growth);
         }
         self.bytes += bytes;
-        Ok(bytes)
+        Ok(Appended::Taken(bytes))
+    }
+
+    /// Forgets the half of `row` that was taken already; [`Self::take`] cuts the columns.
+    fn refuse(&mut self, row: usize) {
+        for rows in &mut self.unchanged {
+            rows.retain(|&unchanged| unchanged < row);
+        }
+        // A move whose second half is refused has come to nothing.
+        if self.ops.last() == Some(&Op::MoveOut) {
+            self.ops.pop();
+            self.ordinals.pop();
+            if let Some(run) = self.commits.last_mut() {
+                run.rows -= 1;
+            }
+            self.commits.retain(|run| run.rows > 0);
+        }
     }
 
     /// Whether an update moved the row to another key. A key value that is not repeated, or not
@@ -178,11 +205,13 @@ impl TableBuffer {
 
     /// Everything since the last call as a batch; `None` if there is nothing.
     pub(super) fn take(&mut self) -> Result<Option<ChangeBatch>> {
-        if self.is_empty() {
+        let rows = self.ops.len();
+        // After a refused row some columns are longer than others.
+        let columns: Vec<_> =
+            self.builders.iter_mut().map(|builder| builder.finish().slice(0, rows)).collect();
+        if rows == 0 {
             return Ok(None);
         }
-        let rows = self.ops.len();
-        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.arrow(), columns, &options)?;
         let masks = self.unchanged.iter_mut().enumerate().filter(|(_, set)| !set.is_empty());

@@ -110,6 +110,9 @@ impl Follower {
                 let fill = fill.as_ref().map_or("NULL".to_owned(), |fill| show(fill, 0));
                 format!("add {name}.{} fill {fill}", table.columns[*column].name())
             }
+            SchemaChange::RenameColumn { table, column, from } => {
+                format!("rename {name}.{from} to {}", table.columns[*column].name())
+            }
             SchemaChange::DropColumn { column, .. } => format!("drop {name}.{column}"),
             SchemaChange::Unsupported { reason, .. } => format!("stop {name}: {reason}"),
         });

@@ -245,6 +245,40 @@ fn what_is_durable_is_skipped() {
     assert_eq!(of(&lines, "t "), T_EXPECTED[6..10]);
 }
 
+#[test]
+fn a_refused_value_stops_its_table_alone() {
+    for capture in [BINARY, TEXT] {
+        let mut tables = tables();
+        let narrow = Kind::Decimal { precision: 2, scale: 2 };
+        Arc::make_mut(&mut tables[0]).columns[3] = column("d", &narrow, "numeric(2,2)", 4);
+        let mut decoder = Decoder::new(tables, 0, Unrepresentable::Fail);
+        for message in messages(capture) {
+            if let Event::Relation(relation) = decoder.message(&message).unwrap() {
+                decoder.relation(&relation, Vec::new()).unwrap();
+            }
+        }
+        let segment = decoder.take().unwrap();
+        let stopped: Vec<_> = segment
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                StreamItem::Schema {
+                    change: SchemaChange::Unsupported { table, reason, remedy },
+                    ..
+                } => Some((table.name.to_string(), reason.clone(), *remedy)),
+                _ => None,
+            })
+            .collect();
+        let [(table, reason, remedy)] = &stopped[..] else { panic!("{stopped:?}") };
+        assert_eq!((table.as_str(), *remedy), ("public.t", Remedy::Operator));
+        assert!(reason.contains("column d") && !reason.contains("1.25"), "{reason}");
+        let lines = lines(&segment);
+        assert_eq!(of(&lines, "f "), F_EXPECTED);
+        // 1.25 is the first value: nothing of the table came before it.
+        assert_eq!(of(&lines, "t "), Vec::<&str>::new());
+    }
+}
+
 proptest! {
     #[test]
     fn segments_may_end_anywhere(cuts in proptest::collection::hash_set(0_usize..32, 0..16)) {
