@@ -1,11 +1,13 @@
-//! Watching over the publications of a running stream.
+//! Watching over the publications and the tables of a running stream.
 //!
 //! A server from version 18 on skips a publication that does not exist, with all its tables, and
-//! says nothing; one that was made anew begins in the middle. Either is a gap.
+//! says nothing; one that was made anew begins in the middle. Either is a gap. And nothing in the
+//! log says that a table was dropped, or that another one has its name now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Result, TableName, TableSchema};
 use tokio::sync::oneshot;
 
 use super::PostgresSource;
@@ -17,17 +19,26 @@ const EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     publications: Vec<(String, u32)>,
+    /// The followed tables.
+    tables: Vec<(u32, TableName)>,
 }
 
 impl Guard {
     /// Finds the pipeline's publications.
-    pub(super) async fn new(source: &PostgresSource, sql: &Sql) -> Result<Self> {
+    pub(super) async fn new(
+        source: &PostgresSource,
+        sql: &Sql,
+        tables: &[Arc<TableSchema>],
+    ) -> Result<Self> {
         let names = &source.names;
         let publications = load(source, sql).await?;
         if !publications.iter().any(|(name, _)| *name == names.publication) {
             return Err(lost(&names.publication, "no longer exists"));
         }
-        Ok(Self { publications })
+        let named = |table: &Arc<TableSchema>| {
+            u32::try_from(table.id).ok().map(|oid| (oid, table.name.clone()))
+        };
+        Ok(Self { publications, tables: tables.iter().filter_map(named).collect() })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -44,20 +55,37 @@ impl Guard {
                 connected = source.sql().await.ok();
             }
             let Some(sql) = &connected else { continue };
-            match load(&source, sql).await {
-                Ok(found) => {
-                    if let Some(error) = self.compare(&found) {
-                        // A closed channel means that the stream has ended.
-                        let _ = alarm.send(error);
-                        return;
-                    }
+            match self.look(&source, sql).await {
+                Ok(None) => {}
+                Ok(Some(error)) => {
+                    // A closed channel means that the stream has ended.
+                    let _ = alarm.send(error);
+                    return;
                 }
                 Err(error) => {
-                    tracing::debug!(error = %error.chain(), "publications could not be looked up");
+                    tracing::debug!(error = %error.chain(), "publications and tables could not be looked up");
                     connected = None;
                 }
             }
         }
+    }
+
+    /// What is wrong, if anything is.
+    async fn look(&self, source: &PostgresSource, sql: &Sql) -> Result<Option<Error>> {
+        if let Some(error) = self.compare(&load(source, sql).await?) {
+            return Ok(Some(error));
+        }
+        let query = "SELECT o FROM pg_catalog.unnest($1::oid[]) o WHERE NOT EXISTS \
+             (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = o) LIMIT 1";
+        let oids: Vec<u32> = self.tables.iter().map(|(oid, _)| *oid).collect();
+        let gone = sql.rows("looking for dropped tables", query, &[&oids]).await?;
+        let Some(row) = gone.first() else { return Ok(None) };
+        let oid: u32 = get(row, 0)?;
+        let name = self.tables.iter().find(|(known, _)| *known == oid).map(|(_, name)| name);
+        Ok(name.map(|name| {
+            Error::unavailable(format!("the table {name} was dropped at the source"))
+                .with_hint("nothing to do: the tables are looked up again")
+        }))
     }
 
     fn compare(&self, found: &[(String, u32)]) -> Option<Error> {

@@ -65,7 +65,7 @@ pub(super) async fn open(
     let slot = source.names.slot.clone();
     let sql = source.sql().await?;
     let binary = !source.text_only() && all_read_binary(source, &sql, &start).await?;
-    let guard = Guard::new(source, &sql).await?;
+    let guard = Guard::new(source, &sql, &start.tables).await?;
     let publications = guard.names();
     let covered = match start.copying.is_empty() {
         true => None,
