@@ -4,7 +4,7 @@
 //! `infinity` and its negative `-infinity`, and so for 64-bit microseconds. (The smallest number
 //! of all, one below, is no date and must not be written.)
 
-use arrow_schema::{DataType, Field, TimeUnit};
+use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
 use rowtide_core::{Error, Result, ext};
 
 /// The DuckDB type for `field`, as SQL text, spelled as DuckDB's catalog spells it.
@@ -26,6 +26,7 @@ pub(crate) fn column_type(field: &Field) -> Result<String> {
         (_, DataType::UInt32) => "UINTEGER",
         (_, DataType::Float32) => "FLOAT",
         (_, DataType::Float64) => "DOUBLE",
+        (_, DataType::Interval(IntervalUnit::MonthDayNano)) => "INTERVAL",
         (_, DataType::Utf8) => "VARCHAR",
         (_, DataType::Binary) => "BLOB",
         (_, DataType::Date32) => "DATE",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, TimeUnit};
+use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
 use rowtide_core::{Column, ext};
 
 use crate::options::NumericWithoutScale;
@@ -45,6 +45,7 @@ pub(crate) enum Kind {
     Time,
     Timestamp,
     TimestampTz,
+    Interval,
     Uuid,
     List(Box<Kind>),
     /// Any other type: the text of its output function.
@@ -77,7 +78,7 @@ impl Kind {
             Self::Int16 => 2,
             Self::Int32 | Self::Float32 | Self::Date => 4,
             Self::Int64 | Self::Float64 | Self::Time | Self::Timestamp | Self::TimestampTz => 8,
-            Self::Decimal { .. } | Self::Uuid => 16,
+            Self::Decimal { .. } | Self::Uuid | Self::Interval => 16,
             Self::NumericText | Self::Text | Self::Json | Self::Jsonb | Self::Bytes => 4,
             Self::List(_) | Self::Opaque => 4,
         }
@@ -100,6 +101,7 @@ impl Kind {
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Uuid => DataType::FixedSizeBinary(16),
             Self::List(item) => DataType::List(Arc::new(item_field(item))),
         }
@@ -141,6 +143,7 @@ impl Kind {
             DataType::Time64(_) => Self::Time,
             DataType::Timestamp(_, None) => Self::Timestamp,
             DataType::Timestamp(_, Some(_)) => Self::TimestampTz,
+            DataType::Interval(_) => Self::Interval,
             DataType::FixedSizeBinary(_) => Self::Uuid,
             DataType::List(item) => {
                 Self::List(Box::new(Self::of_field(item, real.trim_end_matches("[]"))))
@@ -259,6 +262,8 @@ fn builtin(oid: u32, modifier: i32, name: &str, mapping: Mapping) -> Kind {
         1083 => Kind::Time,
         1114 => Kind::Timestamp,
         1184 => Kind::TimestampTz,
+        1186 if mapping.native => Kind::Opaque,
+        1186 => Kind::Interval,
         1700 if mapping.native => Kind::NumericText,
         1700 => decimal(modifier, mapping.numeric),
         2950 => Kind::Uuid,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimestampMicrosecondType,
+    IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::{DataType, Field};
@@ -47,6 +47,9 @@ pub(crate) fn value(out: &mut String, (field, array): (&Field, &dyn Array), row:
         DataType::Time64(_) => time(out, primitive::<Time64MicrosecondType>(array, row)),
         DataType::Timestamp(_, zone) => {
             timestamp(out, primitive::<TimestampMicrosecondType>(array, row), zone.is_some());
+        }
+        DataType::Interval(_) => {
+            interval(out, primitive::<IntervalMonthDayNanoType>(array, row));
         }
         DataType::List(item) => list(out, item, array.as_list::<i32>().value(row).as_ref()),
         other => string(out, &format!("<{other}>")),
@@ -128,6 +131,18 @@ fn timestamp(out: &mut String, micros: i64, zoned: bool) {
         // Beyond the calendar (PostgreSQL's infinity): microseconds since 1970.
         Err(_) => display(out, micros),
     }
+}
+
+/// As ISO 8601 writes durations, with the three counts as they are.
+fn interval(out: &mut String, interval: <IntervalMonthDayNanoType as ArrowPrimitiveType>::Native) {
+    let sign = if interval.nanoseconds < 0 { "-" } else { "" };
+    let (whole, part) = {
+        let nanos = interval.nanoseconds.unsigned_abs();
+        (nanos / 1_000_000_000, nanos % 1_000_000_000)
+    };
+    let (months, days) = (interval.months, interval.days);
+    let text = format!("P{months}M{days}DT{sign}{whole}.{:06}S", part / 1000);
+    string(out, &text);
 }
 
 fn list(out: &mut String, item: &Field, items: &dyn Array) {

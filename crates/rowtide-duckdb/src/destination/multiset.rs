@@ -4,6 +4,7 @@
 //! NULL equals NULL.
 
 use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field};
 use rowtide_core::{DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan};
 
 use super::apply::{deleted_column, marks, renamed};
@@ -66,16 +67,32 @@ fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Res
     Ok(())
 }
 
+/// The value in a form that is equal only to itself: DuckDB takes 0 and -0 for equal, and a month
+/// and 30 days.
+fn exact(field: &Field, value: &str) -> String {
+    if is_exact(field.data_type()) { value.to_owned() } else { format!("({value})::VARCHAR") }
+}
+
+fn is_exact(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Float32 | DataType::Float64 | DataType::Interval(_) => false,
+        DataType::List(item) => is_exact(item.data_type()),
+        _ => true,
+    }
+}
+
 /// Finds one row of the target for each staged row. Returns a temporary table with the target
 /// row's `id` beside the staged columns.
 fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<TableRef> {
     let target = session.target(plan);
     let columns = || plan.source.columns.iter().enumerate();
-    let staged = join(columns(), ", ", |(index, _)| format!("c{index}"));
+    let staged =
+        join(columns(), ", ", |(index, column)| exact(&column.field, &format!("c{index}")));
     let standing =
         join(columns(), ", ", |(index, column)| format!("{} AS c{index}", Ident(column.name())));
-    let equal = join(columns(), " AND ", |(index, _)| {
-        format!("w.c{index} IS NOT DISTINCT FROM h.c{index}")
+    let equal = join(columns(), " AND ", |(index, column)| {
+        let [w, h] = ["w", "h"].map(|side| exact(&column.field, &format!("{side}.c{index}")));
+        format!("{w} IS NOT DISTINCT FROM {h}")
     });
     let alive = match plan.delete {
         DeleteMode::Hard => "true".to_owned(),

@@ -6,12 +6,13 @@ use arrow_array::ArrayRef;
 use arrow_array::builder::{
     ArrayBuilder, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
     FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Int64Builder, IntervalMonthDayNanoBuilder, StringBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 
 use super::list::ListColumn;
 use super::numeric::{self, Decimal};
-use super::{Decoded, ValueError, fixed, number, temporal, unhex, utf8, uuid};
+use super::{Decoded, ValueError, fixed, interval, number, temporal, unhex, utf8, uuid};
 use crate::options::Unrepresentable;
 use crate::types::{Kind, UTC, item_field};
 
@@ -44,6 +45,7 @@ enum Storage {
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder, bool),
+    Interval(IntervalMonthDayNanoBuilder),
     Uuid(FixedSizeBinaryBuilder),
     List(Box<ListColumn>),
 }
@@ -74,6 +76,7 @@ impl ColumnBuilder {
                 let builder = TimestampMicrosecondBuilder::new().with_timezone(UTC);
                 Storage::Timestamp(builder, true)
             }
+            Kind::Interval => Storage::Interval(IntervalMonthDayNanoBuilder::new()),
             Kind::Uuid => Storage::Uuid(FixedSizeBinaryBuilder::new(16)),
             Kind::List(item) => {
                 let items = Self::new(item, policy);
@@ -136,6 +139,7 @@ impl ColumnBuilder {
             Storage::Date(b) => b.append_value(temporal::date_from_binary(bytes)?),
             Storage::Time(b) => b.append_value(temporal::time_from_binary(bytes)?),
             Storage::Timestamp(b, _) => b.append_value(temporal::timestamp_from_binary(bytes)?),
+            Storage::Interval(b) => b.append_value(interval::from_binary(bytes)?),
             Storage::Uuid(b) => append_uuid(b, &fixed(bytes)?)?,
             Storage::List(list) => list.append_binary(bytes)?,
         }
@@ -170,6 +174,7 @@ impl ColumnBuilder {
             Storage::Timestamp(b, zoned) => {
                 b.append_value(temporal::timestamp_from_text(text, *zoned)?);
             }
+            Storage::Interval(b) => b.append_value(interval::from_text(text)?),
             Storage::Uuid(b) => append_uuid(b, &uuid(text)?)?,
             Storage::List(list) => list.append_text(text)?,
         }
@@ -194,6 +199,7 @@ impl ColumnBuilder {
             Storage::Date(b) => b.append_null(),
             Storage::Time(b) => b.append_null(),
             Storage::Timestamp(b, _) => b.append_null(),
+            Storage::Interval(b) => b.append_null(),
             Storage::Uuid(b) => b.append_null(),
             Storage::List(list) => list.append_null(),
         }
@@ -227,6 +233,7 @@ impl ColumnBuilder {
             Storage::Date(b) => b.len(),
             Storage::Time(b) => b.len(),
             Storage::Timestamp(b, _) => b.len(),
+            Storage::Interval(b) => b.len(),
             Storage::Uuid(b) => b.len(),
         }
     }
@@ -248,6 +255,7 @@ impl ColumnBuilder {
             Storage::Date(b) => Arc::new(b.finish()),
             Storage::Time(b) => Arc::new(b.finish()),
             Storage::Timestamp(b, _) => Arc::new(b.finish()),
+            Storage::Interval(b) => Arc::new(b.finish()),
             Storage::Uuid(b) => Arc::new(b.finish()),
             Storage::List(list) => list.finish(),
         }

@@ -5,6 +5,7 @@
 //! has appended nothing.
 
 mod column;
+mod interval;
 mod list;
 mod numeric;
 mod temporal;
