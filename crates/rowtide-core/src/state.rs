@@ -88,6 +88,8 @@ pub enum Phase {
     Streaming,
     /// A full copy stands; the table is not followed (mode `replace` and full loads).
     Loaded,
+    /// Stopped, and left as it is: somebody decided that this is no failure.
+    Skipped,
     /// Stopped with a reason; its changes are not applied until it is copied again.
     Stopped,
 }
@@ -100,6 +102,7 @@ impl Phase {
             Self::Copying => "copying",
             Self::Streaming => "streaming",
             Self::Loaded => "loaded",
+            Self::Skipped => "skipped",
             Self::Stopped => "stopped",
         }
     }

@@ -18,6 +18,7 @@ use rowtide_core::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::command::{Request, TableCommand, decide};
 use crate::copy::{Copied, Copier, CopyContext};
 use crate::pace::Pace;
 use crate::plan::{Action, Planned, plan_tables};
@@ -84,6 +85,7 @@ enum Event {
     Copied(Box<Result<(TablePlan, Result<Copied>)>>),
     Segment(Result<Segment>),
     Replan,
+    Request(Request),
 }
 
 /// Why the loop ended.
@@ -274,7 +276,7 @@ impl Running<'_> {
             self.note_replan();
             // Copies that run are not given up for another one.
             let replan = self.replan.filter(|_| !self.mid_transaction && self.copier.is_empty());
-            let environment = &self.attempt.pipeline.environment;
+            let Pipeline { environment, requests, .. } = self.attempt.pipeline;
             let room = self.router.spooled_bytes() < self.attempt.settings.spool_bytes;
             let event = {
                 let stream = self.stream.as_mut().filter(|_| room || self.mid_transaction);
@@ -282,6 +284,7 @@ impl Running<'_> {
                     biased;
                     _ = shutdown.wait_for(|stop| *stop) => Event::Shutdown,
                     copied = self.copier.next(), if !self.mid_transaction => Event::Copied(Box::new(copied)),
+                    request = requests.next(), if !self.mid_transaction => Event::Request(request),
                     () = until(replan, environment) => Event::Replan,
                     segment = next(stream, &self.pace) => Event::Segment(segment),
                 }
@@ -289,6 +292,7 @@ impl Running<'_> {
             match event {
                 Event::Shutdown => return Ok(Reason::Interrupted),
                 Event::Replan => return Ok(Reason::Replan),
+                Event::Request(request) => self.obey(request).await?,
                 Event::Copied(copied) => self.copied((*copied)?).await?,
                 Event::Segment(segment) => self.segment(segment?).await?,
             }
@@ -304,6 +308,40 @@ impl Running<'_> {
             (Some(_), Some(goal)) => self.durable.borrow().covers(goal),
             (Some(_), None) => false,
         }
+    }
+
+    /// Does what an operator asks, or says why not; only a failing destination is an error.
+    async fn obey(&mut self, request: Request) -> Result<()> {
+        let Request { table, command, reply } = request;
+        let state = self.writer.state().await?;
+        let answer = match self.decide(&state, &table, command) {
+            Ok((next, said)) => {
+                if let Some(next) = &next {
+                    self.writer.remember(next).await?;
+                    self.writer.commit(Progress::default()).await?;
+                }
+                tracing::info!(table = %table, "{said}, as asked");
+                self.router.decided(&table, next);
+                Ok(said)
+            }
+            Err(refused) => Err(refused),
+        };
+        // Whoever asked may have left.
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    fn decide(
+        &self,
+        state: &PipelineState,
+        table: &TableName,
+        command: TableCommand,
+    ) -> Result<(Option<TableState>, String)> {
+        if !self.attempt.settings.selection.contains(table) {
+            return Err(Error::config(format!("{table} is not selected by this pipeline"))
+                .with_hint("add it to tables.include, and start the pipeline again"));
+        }
+        decide(state.table(table), (table, command))
     }
 
     fn note_replan(&mut self) {

@@ -11,6 +11,7 @@
 //! no connector.
 
 mod attempt;
+mod command;
 pub mod config;
 mod conform;
 mod copy;
@@ -25,6 +26,7 @@ mod route;
 mod settings;
 mod spool;
 
+pub use command::{Request, Requests, TableCommand, operate};
 pub use environment::Environment;
 pub use latency::Latency;
 pub use pipeline::{Pipeline, Summary};

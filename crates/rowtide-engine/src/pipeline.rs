@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::attempt::{Attempt, Ended, Reached};
 use crate::progress::Activity;
 use crate::retry::Backoff;
-use crate::{Environment, Monitor, Settings};
+use crate::{Environment, Monitor, Requests, Settings};
 
 /// A source, a destination, and what to do between them.
 pub struct Pipeline {
@@ -25,6 +25,8 @@ pub struct Pipeline {
     pub settings: Settings,
     /// Where progress is shown.
     pub monitor: Monitor,
+    /// What operators ask of its tables while it runs.
+    pub requests: Requests,
     /// Where time, chance and tasks come from.
     pub environment: Environment,
 }

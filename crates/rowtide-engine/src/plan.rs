@@ -30,6 +30,8 @@ pub(crate) enum Action {
     Leave(String),
     /// Leaves it alone: it was loaded in this run.
     Keep,
+    /// Leaves it alone: somebody decided so.
+    Skip,
 }
 
 impl Planned {
@@ -187,6 +189,7 @@ fn action(
     match known.phase {
         Phase::Loaded if copied => Ok(Planned { plan, action: Action::Keep }),
         Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
+        Phase::Skipped => Ok(Planned { plan, action: Action::Skip }),
         Phase::Stopped => {
             let reason = known.reason.clone().unwrap_or_default();
             Ok(Planned { plan, action: Action::Leave(reason) })

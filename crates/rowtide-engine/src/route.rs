@@ -63,7 +63,9 @@ impl Router {
             let (phase, stage) = match &planned.action {
                 Action::Follow(_) => (Phase::Streaming, Stage::Live),
                 Action::Copy => (Phase::Copying, Stage::Spooling(Spool::new(&memory))),
-                Action::Load | Action::Leave(_) | Action::Keep => (Phase::Stopped, Stage::Stopped),
+                Action::Load | Action::Leave(_) | Action::Keep | Action::Skip => {
+                    (Phase::Stopped, Stage::Stopped)
+                }
             };
             let mut state = planned.state(phase);
             if let Action::Follow(fence) = &planned.action {
@@ -167,6 +169,23 @@ impl Router {
     /// Whether a table waits to be copied again.
     pub(crate) fn wants_copies(&self) -> bool {
         !self.recopies.is_empty()
+    }
+
+    /// Takes note of what an operator decided about a table.
+    pub(crate) fn decided(&mut self, table: &TableName, state: Option<TableState>) {
+        let copy = state.as_ref().is_none_or(|state| state.phase == Phase::Pending);
+        if copy {
+            self.recopies.push(table.clone());
+        }
+        let Some(state) = state else { return };
+        self.around.monitor.table(table, |shown| {
+            shown.phase = state.phase;
+            shown.reason.clone_from(&state.reason);
+        });
+        if let Some(route) = self.routes.values_mut().find(|r| r.plan.source.name == *table) {
+            route.stage = Stage::Stopped;
+            route.state = state;
+        }
     }
 
     /// The tables that wait to be copied again.

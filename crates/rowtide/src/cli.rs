@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Simulate(Simulate),
     /// Tell where a pipeline stands, on both sides
     Status(Status),
+    /// Stop, start, copy again or skip single tables, while the others go on
+    Table(Table),
     /// Print the source's changes as JSON lines, without touching a pipeline
     Tap(Tap),
     /// Remove what a pipeline made: slot, publication, and on request its tables
@@ -143,6 +145,42 @@ pub(crate) struct Run {
     /// Copy these tables again although they are copied
     #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',', help_heading = "Run")]
     pub(crate) resync: Vec<String>,
+}
+
+/// `rowtide table`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rowtide table resync public.orders --config shop.toml
+  rowtide table pause public.events public.clicks
+
+A pipeline that runs on this machine does it at once and goes on with its other tables. One that
+does not run does it when it runs next. A table that is copied again stays readable as it was until
+the new copy takes its place.")]
+pub(crate) struct Table {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) command: TableVerb,
+    /// The tables, by their names at the source
+    #[arg(required = true, value_name = "TABLE")]
+    pub(crate) table: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+}
+
+/// What to do with a table.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TableVerb {
+    /// Copy and follow a table that was made at the source since the start
+    Add,
+    /// Copy it again, and go on
+    Resync,
+    /// Stop applying its changes
+    Pause,
+    /// Go on with a stopped table, by a new copy
+    Resume,
+    /// Leave a stopped table as it is; `run` no longer calls it a failure
+    Skip,
 }
 
 /// Which part of copy-then-follow.

@@ -4,6 +4,7 @@
 mod cli;
 mod cmd;
 mod configuration;
+mod control;
 mod json;
 mod output;
 mod registry;

@@ -35,7 +35,7 @@ pub(super) async fn stop_dropped(
     discovered: &[Arc<TableSchema>],
 ) -> Result<()> {
     let mut any = false;
-    for known in state.tables.iter().filter(|known| known.phase != Phase::Stopped) {
+    for known in state.tables.iter().filter(is_alive) {
         let name = &known.schema.name;
         let is_there = discovered.iter().any(|table| table.name == *name);
         if settings.selection.contains(name) && !is_there {
@@ -46,6 +46,10 @@ pub(super) async fn stop_dropped(
         }
     }
     if any { writer.commit(Progress::default()).await } else { Ok(()) }
+}
+
+fn is_alive(known: &&TableState) -> bool {
+    !matches!(known.phase, Phase::Stopped | Phase::Skipped)
 }
 
 /// Remembers what begins, creates what starts empty; returns what is to be copied.
@@ -77,7 +81,7 @@ pub(super) async fn remember_plans(
                 stopped.reason = Some(reason.clone());
                 writer.remember(&stopped).await?;
             }
-            Action::Follow(_) | Action::Leave(_) | Action::Keep => continue,
+            Action::Follow(_) | Action::Leave(_) | Action::Keep | Action::Skip => continue,
         }
         any = true;
     }
@@ -94,6 +98,7 @@ pub(super) fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &Pipe
             Action::Copy | Action::Load => (Phase::Pending, None),
             Action::Follow(_) => (Phase::Streaming, None),
             Action::Keep => (Phase::Loaded, None),
+            Action::Skip => (Phase::Skipped, None),
             Action::Leave(reason) => (Phase::Stopped, Some(reason.clone())),
         };
         TableProgress {

@@ -63,6 +63,7 @@ async fn history(seed: u64) {
             settings: Settings { once, ..settings.clone() },
             monitor: Monitor::default(),
             environment: Environment::seeded(seed),
+            requests: rowtide_engine::Requests::default(),
         };
         (stop, tokio::spawn(pipeline.run(shutdown)))
     };

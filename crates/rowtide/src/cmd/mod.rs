@@ -10,6 +10,7 @@ mod run;
 #[cfg(feature = "postgres")]
 mod simulate;
 mod status;
+mod table;
 #[cfg(feature = "postgres")]
 mod tap;
 mod teardown;
@@ -27,6 +28,7 @@ pub(crate) async fn dispatch(command: Command, output: &Output) -> Result<ExitCo
         Command::Run(arguments) => run::execute(arguments, output).await,
         Command::Check(arguments) => check::execute(arguments, output).await,
         Command::Status(arguments) => status::execute(arguments, output).await,
+        Command::Table(arguments) => table::execute(arguments, output).await,
         Command::Teardown(arguments) => teardown::execute(arguments, output).await,
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::Config(arguments) => config::execute(arguments),

@@ -8,13 +8,13 @@ use rowtide_core::{
     TableName,
 };
 use rowtide_engine::config::Configuration;
-use rowtide_engine::{Environment, Monitor, Pipeline, RunMode, Settings, Summary};
+use rowtide_engine::{Environment, Monitor, Pipeline, Requests, RunMode, Settings, Summary};
 
 use super::check::finding_text;
 use crate::cli::Run;
 use crate::configuration::Unchecked;
 use crate::output::{self, Output, Progress};
-use crate::{registry, signals};
+use crate::{control, registry, signals};
 
 /// How long a look into the destination may take.
 const PEEK: Duration = Duration::from_secs(5);
@@ -36,6 +36,14 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
             return Ok(ExitCode::SUCCESS);
         }
     }
+    let (asking, requests) = tokio::sync::mpsc::channel(1);
+    let _control = match control::listen(&configuration, asking) {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            tracing::warn!(%error, "`rowtide table` cannot reach this run: no control socket");
+            None
+        }
+    };
     let pipeline = Pipeline {
         name: configuration.pipeline,
         source,
@@ -43,6 +51,7 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
         settings: configuration.settings,
         monitor: monitor.clone(),
         environment: Environment::real(),
+        requests: Requests::from(requests),
     };
     let progress = Progress::start(output, &monitor);
     let ended = pipeline.run(asked).await;

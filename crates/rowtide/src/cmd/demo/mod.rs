@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rowtide_core::{Error, ErrorKind, Phase, Result};
 use rowtide_duckdb::{DuckdbDestination, DuckdbOptions};
 use rowtide_engine::config::{Configuration, Draft, Substitution};
-use rowtide_engine::{Environment, Monitor, Pipeline, Summary};
+use rowtide_engine::{Environment, Monitor, Pipeline, Requests, Summary};
 use rowtide_sandbox::{PostgresServer, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -163,6 +163,7 @@ impl Replica {
             settings: configuration.settings,
             monitor: monitor.clone(),
             environment: Environment::real(),
+            requests: Requests::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let progress = Progress::start(output, &monitor);
