@@ -12,4 +12,5 @@ mod follow;
 mod kill;
 mod large;
 mod schema_change;
+mod tables;
 mod versions;
