@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Result, fault};
 use tokio::sync::oneshot;
 
 use super::PostgresSource;
@@ -44,7 +44,9 @@ impl Guard {
                 connected = source.sql().await.ok();
             }
             let Some(sql) = &connected else { continue };
-            match load(&source, sql).await {
+            // A connection that fell silent must not end the watch.
+            let looked = tokio::time::timeout(EVERY, load(&source, sql)).await;
+            match looked.unwrap_or_else(|_| Err(Error::unavailable("no answer"))) {
                 Ok(found) => {
                     if let Some(error) = self.compare(&found) {
                         // A closed channel means that the stream has ended.
@@ -64,6 +66,7 @@ impl Guard {
         self.publications.iter().find_map(|(name, oid)| {
             match found.iter().find(|(found, _)| found == name) {
                 Some((_, found)) if found == oid => None,
+                Some(_) if fault::planted("publication-gap-accepted") => None,
                 Some(_) => Some(lost(name, "was dropped and made anew")),
                 None => Some(lost(name, "no longer exists")),
             }
