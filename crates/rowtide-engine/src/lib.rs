@@ -14,6 +14,9 @@ mod attempt;
 pub mod config;
 mod copy;
 mod environment;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod latency;
 mod pace;
 mod pipeline;
