@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod check;
+mod fuzz;
+mod mutants;
 mod run;
 mod setup;
 mod testing;
@@ -28,6 +30,13 @@ Commands:
                    the arguments go to the test runner
   bench [args...]  Set up, build for release, then measure Rowtide and its limits in one run;
                    `bench --help` tells the measurements and their sizes
+  sim [args...]    Play histories of the engine between a model source and a model destination;
+                   `sim --seeds 1000000` before a release, `sim --seed X` to replay one
+  mutants [bugs]   Plant known bugs, one at a time, and show which tests catch them
+  crash [args...]  Set up, then end the real binary at every named point and at random, under load,
+                   and compare; `crash --help` tells what can be chosen
+  fuzz [--seconds N] [target...]
+                   Feed the decoders made-up input, each for 20 s (needs a nightly toolchain)
   ci               Everything that must pass: format, clippy, tidy, docs, test
   tidy             Check the project's own rules over the tree (seconds; builds nothing)
   docs             Write the generated documents anew
@@ -57,6 +66,10 @@ fn dispatch(root: &Path, words: &[&str]) -> Outcome {
         ["demo", arguments @ ..] => demo(root, arguments),
         ["test", arguments @ ..] => testing::run(root, arguments),
         ["bench", arguments @ ..] => bench(root, arguments),
+        ["sim", arguments @ ..] => simulate(root, arguments),
+        ["mutants", bugs @ ..] => mutants::run(root, bugs),
+        ["crash", arguments @ ..] => crash(root, arguments),
+        ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
         ["ci"] => check::everything(root),
         ["tidy"] => check::tidy::check(root),
         ["docs"] => check::docs::write(root),
@@ -68,6 +81,20 @@ fn bench(root: &Path, arguments: &[&str]) -> Outcome {
     setup::basics(root)?;
     run::passing_on(cargo(root).args(["build", "--quiet", "--release", "-p", "rowtide"]))?;
     let program = ["run", "--quiet", "--release", "-p", "rowtide-bench", "--"];
+    run::passing_on(cargo(root).args(program).args(arguments))
+}
+
+fn crash(root: &Path, arguments: &[&str]) -> Outcome {
+    setup::with_servers(root)?;
+    run::passing_on(
+        cargo(root).args(["build", "--quiet", "-p", "rowtide"]).args(testing::FEATURES),
+    )?;
+    let program = ["run", "--quiet", "-p", "rowtide-crash", "--"];
+    run::passing_on(cargo(root).args(program).args(arguments))
+}
+
+fn simulate(root: &Path, arguments: &[&str]) -> Outcome {
+    let program = ["run", "--quiet", "--release", "-p", "rowtide-simulator", "--"];
     run::passing_on(cargo(root).args(program).args(arguments))
 }
 

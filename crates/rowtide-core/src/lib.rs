@@ -12,6 +12,9 @@ pub mod fault;
 mod fence;
 mod finding;
 mod fold;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 mod metadata;
 mod schema;

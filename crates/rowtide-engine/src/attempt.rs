@@ -244,10 +244,13 @@ impl<'a> Attempt<'a> {
         }
         for one in planned.iter_mut() {
             let name = &one.plan.source.name;
-            let known = state.table(name).filter(|_| matches!(one.action, Action::Follow(_)));
+            let known = state.table(name).filter(|known| known.phase == Phase::Streaming);
             if let Some(known) = known.filter(|_| attached.added.contains(name)) {
-                one.catch_up(self.settings.mode);
-                // With the identity, or a crash would forget that the log has a gap for it.
+                if matches!(one.action, Action::Follow(_)) {
+                    one.catch_up(self.settings.mode);
+                }
+                // With the identity, or a crash would forget that the log has a gap for it. Also
+                // if it is to be copied again anyway: a later run may not be told so.
                 let phase = Phase::Pending;
                 writer.remember(&TableState { phase, ..known.clone() }).await?;
             }

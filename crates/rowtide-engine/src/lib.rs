@@ -16,6 +16,9 @@ pub mod config;
 mod conform;
 mod copy;
 mod environment;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod latency;
 mod pace;
 mod pipeline;

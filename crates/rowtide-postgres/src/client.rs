@@ -82,7 +82,7 @@ where
     if let Err(error) = connection.await {
         // Whoever uses the client gets an error of their own; DETAIL must not be printed.
         let state = error.code().map_or("", tokio_postgres::error::SqlState::code);
-        tracing::debug!(state, "connection to the source ended");
+        tracing::debug!(state, "connection to PostgreSQL ended");
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn kind_of(state: &str) -> ErrorKind {
         _ => match state.get(..2) {
             Some("08" | "53" | "58") => ErrorKind::Unavailable,
             Some("28") => ErrorKind::Access,
-            Some("22" | "54" | "XX") => ErrorKind::Data,
+            Some("22" | "23" | "54" | "XX") => ErrorKind::Data,
             _ => ErrorKind::Config,
         },
     }
@@ -53,7 +53,14 @@ pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<
 /// An error of the SQL driver while `doing` something.
 pub(crate) fn from_driver(doing: &str, error: tokio_postgres::Error) -> Error {
     if let Some(db) = error.as_db_error() {
-        return from_server(doing, db.code().code(), db.message(), db.hint());
+        return match db.code().code() {
+            state if state.starts_with("23") => violation(doing, db),
+            // Messages of this class quote the value, but for those about settings.
+            state if state.starts_with("22") && state != "22023" => {
+                Error::data(format!("{doing}: the server refuses a value (SQLSTATE {state})"))
+            }
+            state => from_server(doing, state, db.message(), db.hint()),
+        };
     }
     let what = error.to_string();
     // The driver does not say more than this in its type.
@@ -66,6 +73,28 @@ pub(crate) fn from_driver(doing: &str, error: tokio_postgres::Error) -> Error {
         return untrusted(doing).with_source(error);
     }
     Error::unavailable(doing).with_source(error)
+}
+
+/// A row that a constraint refuses. The constraint is named, the row is not.
+fn violation(doing: &str, db: &tokio_postgres::error::DbError) -> Error {
+    let what = match (db.constraint(), db.column()) {
+        (Some(constraint), _) => format!("the constraint {constraint:?}"),
+        (None, Some(column)) => format!("the column {column:?}, which is NOT NULL,"),
+        (None, None) => "a constraint".to_owned(),
+    };
+    let remedy = match db.code().code() {
+        "23503" => {
+            "make the foreign key DEFERRABLE INITIALLY DEFERRED, for rows are replaced by deleting \
+             and inserting them, or drop it"
+        }
+        "23505" => {
+            "the source has no such rule, or the table was changed by hand: drop the constraint, \
+             or copy the table again (resync)"
+        }
+        _ => "the source has no such rule: drop the constraint at the destination",
+    };
+    let state = db.code().code();
+    Error::data(format!("{doing}: {what} refuses a row (SQLSTATE {state})")).with_hint(remedy)
 }
 
 /// A TLS handshake that failed for want of trust, wherever it was made.
@@ -118,6 +147,7 @@ mod tests {
         assert_eq!(kind_of("53300"), ErrorKind::Unavailable);
         assert_eq!(kind_of("53400"), ErrorKind::Config);
         assert_eq!(kind_of("22P02"), ErrorKind::Data);
+        assert_eq!(kind_of("23505"), ErrorKind::Data);
         assert_eq!(kind_of("3D000"), ErrorKind::Config);
         assert_eq!(kind_of(""), ErrorKind::Config);
     }

@@ -1,5 +1,6 @@
 //! PostgreSQL 14 to 18 as a source: preflight, parallel snapshot with fences, and the logical
-//! replication stream decoded straight into Arrow.
+//! replication stream decoded straight into Arrow. And as a destination: data and checkpoint in
+//! one transaction.
 //!
 //! ```text
 //!  catalog ──► TableSchema ──────────────┐
@@ -10,11 +11,17 @@
 //! `protocol` decodes bytes and does no I/O; `value` turns wire values into Arrow and is the one
 //! place where a value's meaning is decided, so that copy and stream cannot disagree; `client`
 //! and `replication` own the connections; `source` puts them together behind
-//! [`rowtide_core::Source`].
+//! [`rowtide_core::Source`]. In the other direction, `encode` writes Arrow as rows of `COPY`, and
+//! `destination` puts them in place behind [`rowtide_core::Destination`].
 
 mod catalog;
 mod client;
+mod destination;
+mod encode;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod options;
 mod protocol;
 mod quote;
@@ -24,8 +31,9 @@ mod tls;
 mod types;
 mod value;
 
+pub use destination::{OriginUse, PostgresDestination, PostgresDestinationOptions};
 pub use options::{
-    Interval, NumericWithoutScale, PostgresOptions, Secret, SslMode, Unrepresentable,
+    Interval, NumericWithoutScale, Origin, PostgresOptions, Secret, SslMode, Unrepresentable,
 };
 pub use quote::{identifier, literal, table_name};
 pub use source::PostgresSource;

@@ -4,7 +4,7 @@
 //! environment and the password file, as libpq would.
 
 mod environment;
-mod words;
+pub(crate) mod words;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::types::Mapping;
 
-pub use words::{Interval, NumericWithoutScale, SslMode, Unrepresentable};
+pub use words::{Interval, NumericWithoutScale, Origin, SslMode, Unrepresentable};
 
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -84,6 +84,9 @@ pub struct PostgresOptions {
     pub connect_timeout: Option<Interval>,
     /// How long making the slot may wait for running transactions to end; 10 min by default.
     pub slot_timeout: Option<Interval>,
+    /// Which changes are read: `any` (the default), or `none`, which leaves out what another
+    /// replication wrote at the source. Needs PostgreSQL 16.
+    pub origin: Origin,
 }
 
 impl PostgresOptions {
@@ -113,7 +116,7 @@ impl PostgresOptions {
     }
 
     /// Takes from `base` what is not said here.
-    fn over(self, base: Self) -> Self {
+    pub(crate) fn over(self, base: Self) -> Self {
         let numeric = match self.numeric_without_scale {
             NumericWithoutScale::Text => base.numeric_without_scale,
             decimal @ NumericWithoutScale::Decimal { .. } => decimal,
@@ -140,6 +143,7 @@ impl PostgresOptions {
             heartbeat: self.heartbeat.or(base.heartbeat),
             connect_timeout: self.connect_timeout.or(base.connect_timeout),
             slot_timeout: self.slot_timeout.or(base.slot_timeout),
+            origin: if self.origin == Origin::Any { base.origin } else { self.origin },
         }
     }
 
@@ -198,7 +202,7 @@ impl PostgresOptions {
     }
 }
 
-fn invalid(what: &str, value: &str, expected: &str) -> Error {
+pub(crate) fn invalid(what: &str, value: &str, expected: &str) -> Error {
     Error::config(format!("{what} cannot be `{value}`")).with_hint(format!("use {expected}"))
 }
 

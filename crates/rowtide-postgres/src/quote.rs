@@ -35,6 +35,15 @@ pub(crate) fn identifier_list<'a>(names: impl IntoIterator<Item = &'a str>) -> S
     names.into_iter().map(identifier).collect::<Vec<_>>().join(",")
 }
 
+/// As much of a name as fits into `bytes`.
+pub(crate) fn limited(text: &str, bytes: usize) -> String {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -238,7 +238,9 @@ impl TypeMap {
         match row.class {
             b'd' => Some(self.underneath(row.base).unwrap_or_else(|| row.base_name.clone())),
             b'e' => Some("enum".to_owned()),
-            b'b' if row.element != 0 => self.underneath(row.element),
+            b'b' if row.element != 0 => {
+                self.underneath(row.element).map(|item| format!("{item}[]"))
+            }
             b'b' if row.name == "citext" => Some("citext".to_owned()),
             _ => None,
         }
@@ -322,6 +324,10 @@ mod tests {
             (20_001, row(b'b', "_mood", 0, 20_000)),
             (20_002, row(b'd', "doc", 3802, 0)),
             (20_003, row(b'b', "_doc", 0, 20_002)),
+            (
+                20_004,
+                TypeRow { base_name: "public.mood[]".into(), ..row(b'd', "moods", 20_001, 0) },
+            ),
         ];
         TypeMap { rows: rows.into_iter().collect() }
     }
@@ -342,6 +348,7 @@ mod tests {
             (20_001, -1, "public.mood[]"),
             (20_002, -1, "public.doc"),
             (20_003, -1, "public.doc[]"),
+            (20_004, -1, "public.moods"),
             (99_999, -1, "???"),
         ];
         let both = [false, true].map(|native| Mapping { native, ..Mapping::default() });

@@ -1,5 +1,5 @@
-//! Row-by-row comparison of a PostgreSQL table with its copy in a DuckDB file, by SQL on both
-//! sides.
+//! Row-by-row comparison of a PostgreSQL table with its copy in a DuckDB file or in another
+//! PostgreSQL database, by SQL on both sides.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,9 +18,46 @@ pub struct Comparison {
     pub source_rows: usize,
     /// Rows at the destination.
     pub destination_rows: usize,
+    /// Rows that the source has and the destination lacks, each as often as it is missing.
+    pub missing: u64,
+    /// Rows that the destination has beyond the source's.
+    pub surplus: u64,
     /// Rows (as canonical text) that one side has more often, with how much more often the source
     /// has them; at most [`Comparison::SHOWN`].
     pub differences: Vec<(String, i64)>,
+}
+
+/// The copy that is compared.
+#[derive(Debug, Clone, Copy)]
+pub enum Copied<'a> {
+    /// A DuckDB file.
+    Duckdb(&'a Path),
+    /// A database of a PostgreSQL server.
+    Postgres(&'a PostgresServer, &'a str),
+}
+
+impl Copied<'_> {
+    /// The rows of a one-column query.
+    ///
+    /// # Errors
+    /// What the destination said.
+    pub fn rows(self, sql: &str) -> Result<Vec<String>> {
+        match self {
+            Self::Duckdb(path) => duckdb_rows(path, sql),
+            Self::Postgres(server, db) => source_rows(server, db, sql),
+        }
+    }
+}
+
+/// Which of the copy's rows are to equal the source's.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// All of them.
+    All,
+    /// Those that fulfil a condition.
+    Where(&'a str),
+    /// The last event of each key (these columns) of a history, if it is not a delete.
+    Last(&'a str),
 }
 
 impl Comparison {
@@ -52,9 +89,8 @@ pub fn compare_tables(
     path: &Path,
     tables: &[&str],
 ) -> Result<Vec<Comparison>> {
-    compare(server, db, path, tables, |table, columns| {
-        format!("SELECT {columns} FROM {}", quoted(table))
-    })
+    let compared = |table: &&str| compare((server, db), Copied::Duckdb(path), table, Rows::All);
+    equal(tables.iter().map(compared).collect::<Result<_>>()?)
 }
 
 /// Compares the state that the history of append tables leads to: the last event of each key, if
@@ -68,43 +104,49 @@ pub fn compare_history(
     path: &Path,
     (table, key): (&str, &str),
 ) -> Result<Vec<Comparison>> {
-    compare(server, db, path, &[table], |table, columns| {
-        format!(
-            "SELECT {columns} FROM (FROM {} QUALIFY row_number() OVER (PARTITION BY {key} \
-             ORDER BY _rowtide_position DESC, _rowtide_seq DESC NULLS LAST) = 1) \
-             WHERE _rowtide_op <> 'delete'",
-            quoted(table)
-        )
-    })
+    equal(vec![compare((server, db), Copied::Duckdb(path), table, Rows::Last(key))?])
 }
 
-fn compare(
-    server: &PostgresServer,
-    db: &str,
-    path: &Path,
-    tables: &[&str],
-    destination_sql: impl Fn(&str, &str) -> String,
-) -> Result<Vec<Comparison>> {
-    let mut all = Vec::new();
-    for table in tables {
-        let columns = columns(server, db, table)?;
-        let join = |pick: fn(&Rendered) -> &str| -> String {
-            let parts: Vec<&str> = columns.iter().map(pick).collect();
-            // A separator at the end too: psql's output is trimmed, char(n) values are padded.
-            format!("concat({}, '{SEPARATOR}') AS row", parts.join(&format!(", '{SEPARATOR}', ")))
-        };
-        let source = source_rows(
-            server,
-            db,
-            &format!("SELECT {} FROM {}", join(|c| &c.source), quoted(table)),
-        )?;
-        let destination = duckdb_rows(path, &destination_sql(table, &join(|c| &c.destination)))?;
-        all.push(difference(table, &source, &destination));
-    }
+fn equal(all: Vec<Comparison>) -> Result<Vec<Comparison>> {
     match all.iter().any(|comparison| !comparison.is_equal()) {
         true => Err(format!("the sides differ: {all:#?}")),
         false => Ok(all),
     }
+}
+
+/// Compares `table` of a source's database with `rows` of its copy.
+///
+/// # Errors
+/// If a side cannot be read. A difference is no error here.
+pub fn compare(
+    (server, db): (&PostgresServer, &str),
+    copied: Copied<'_>,
+    table: &str,
+    rows: Rows<'_>,
+) -> Result<Comparison> {
+    let columns = columns(server, db, table)?;
+    let join = |pick: fn(&Rendered) -> &str| -> String {
+        let parts: Vec<&str> = columns.iter().map(pick).collect();
+        // A separator at the end too: psql's output is trimmed, char(n) values are padded.
+        format!("concat({}, '{SEPARATOR}') AS row", parts.join(&format!(", '{SEPARATOR}', ")))
+    };
+    let name = quoted(table);
+    let wanted = join(|column| &column.source);
+    let source = source_rows(server, db, &format!("SELECT {wanted} FROM {name}"))?;
+    let standing = match copied {
+        Copied::Duckdb(_) => join(|column| &column.destination),
+        Copied::Postgres(..) => wanted,
+    };
+    let destination = copied.rows(&match rows {
+        Rows::All => format!("SELECT {standing} FROM {name}"),
+        Rows::Where(condition) => format!("SELECT {standing} FROM {name} WHERE {condition}"),
+        Rows::Last(key) => format!(
+            "SELECT {standing} FROM (SELECT *, row_number() OVER (PARTITION BY {key} \
+             ORDER BY _rowtide_position DESC, _rowtide_seq DESC NULLS LAST) AS rowtide_rank \
+             FROM {name}) AS history WHERE rowtide_rank = 1 AND _rowtide_op <> 'delete'"
+        ),
+    })?;
+    Ok(difference(table, &source, &destination))
 }
 
 fn difference(table: &str, source: &[String], destination: &[String]) -> Comparison {
@@ -115,6 +157,10 @@ fn difference(table: &str, source: &[String], destination: &[String]) -> Compari
     for row in destination {
         *counts.entry(row).or_default() -= 1;
     }
+    let total = |sign: i64| -> u64 {
+        counts.values().map(|count| u64::try_from(count * sign).unwrap_or(0)).sum()
+    };
+    let (missing, surplus) = (total(1), total(-1));
     let mut differences: Vec<(String, i64)> = counts
         .into_iter()
         .filter(|(_, count)| *count != 0)
@@ -126,6 +172,8 @@ fn difference(table: &str, source: &[String], destination: &[String]) -> Compari
         table: table.to_owned(),
         source_rows: source.len(),
         destination_rows: destination.len(),
+        missing,
+        surplus,
         differences,
     }
 }

@@ -5,12 +5,16 @@
 //! row as canonical text, and the texts are compared as multisets.
 
 mod compare;
+pub mod conformance;
 mod process;
+pub mod proxy;
 mod tally;
 mod wait;
 mod workload;
 
-pub use compare::{Comparison, compare_history, compare_tables, duckdb_rows, source_rows};
+pub use compare::{
+    Comparison, Copied, Rows, compare, compare_history, compare_tables, duckdb_rows, source_rows,
+};
 pub use process::{Finished, Rowtide, RowtideCommand};
 pub use tally::peak_rss_bytes;
 pub use wait::wait_for;

@@ -151,10 +151,30 @@ impl Rowtide {
     /// # Errors
     /// If its process id is out of range.
     pub fn terminate(&self) -> Result<()> {
-        let kill = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
-        match kill {
+        self.signal("TERM")
+    }
+
+    /// Stops it in the middle of whatever it does (SIGSTOP), until [`Self::resume`].
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn resume(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().to_string();
+        match Command::new("kill").args([&format!("-{name}"), &pid]).status() {
             Ok(status) if status.success() => Ok(()),
-            other => Err(format!("send SIGTERM: {other:?}")),
+            other => Err(format!("send SIG{name}: {other:?}")),
         }
     }
 

@@ -106,7 +106,7 @@ pub(crate) struct Pipeline {
     /// Where changes come from: postgres://user@host/database
     #[arg(long, value_name = "URL")]
     pub(crate) from: Option<String>,
-    /// Where they go: duckdb:FILE
+    /// Where they go: duckdb:FILE or postgres://…
     #[arg(long, value_name = "URL")]
     pub(crate) to: Option<String>,
     /// Which tables: patterns such as 'public.*', '!public.tmp_*' leaves out [default: public.*]

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rowtide-postgres", &["rowtide-core"]),
     ("rowtide-duckdb", &["rowtide-core"]),
     ("rowtide-sandbox", &[]),
+    ("rowtide-simulator", &["rowtide-core", "rowtide-engine"]),
     ("rowtide-testkit", &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"]),
     ("rowtide-bench", &["rowtide-sandbox", "rowtide-testkit"]),
     (
@@ -30,9 +31,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What the tests of every crate may use besides: servers. The top may use the test kit too.
-const ALLOWED_IN_TESTS: &[&str] = &["rowtide-sandbox"];
-const ALLOWED_IN_TESTS_AT_THE_TOP: &[&str] = &["rowtide-sandbox", "rowtide-testkit"];
+/// What the tests of every crate may use besides: servers, and the test kit with what every
+/// connector must do.
+const ALLOWED_IN_TESTS: &[&str] = &["rowtide-sandbox", "rowtide-testkit"];
 
 /// Adds a line to `problems` for each dependency that should not be.
 pub(crate) fn check(root: &Path, problems: &mut Vec<String>) -> Outcome {
@@ -55,11 +56,11 @@ fn judge(name: &str, manifest: &str) -> Vec<String> {
         let table = "xtask/src/check/dependencies.rs";
         return vec![format!("crates/{name}: say in {table} which crates it may use")];
     };
-    let in_tests = if name == "rowtide" { ALLOWED_IN_TESTS_AT_THE_TOP } else { ALLOWED_IN_TESTS };
     let own = own_dependencies(manifest);
     let wrong = own.into_iter().filter(|(section, used)| {
         let shipped = allowed.contains(&used.as_str());
-        let tested = section.contains("dev-dependencies") && in_tests.contains(&used.as_str());
+        let tested =
+            section.contains("dev-dependencies") && ALLOWED_IN_TESTS.contains(&used.as_str());
         !(shipped || tested)
     });
     wrong.map(|(section, used)| format!("crates/{name}: must not use {used} ({section})")).collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use rowtide_core::traits::Loader;
-use rowtide_core::{Error, Mode, Result, TableName, TablePlan};
+use rowtide_core::{Error, Mode, Result, TableName, TablePlan, fault};
 
 use super::merge::target_columns;
 use super::session::{Session, appender, definitions};
@@ -177,6 +177,7 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
         session.execute(&rename, attempt)?;
     }
     session.redefined(&target);
+    fault::point("promote.swapped")?;
     let names = (&plan.source.name, &plan.target);
     state::note_made(&session.connection, &session.pipeline, names, plan.mode)?;
     session.promoted.insert(target, plan.mode);

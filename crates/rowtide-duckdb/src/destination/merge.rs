@@ -8,7 +8,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
 
-use rowtide_core::{DeleteMode, Error, MergeWrite, Patches, Result, TablePlan};
+use rowtide_core::{DeleteMode, Error, MergeWrite, Patches, Result, TablePlan, fault};
 
 use super::apply::{deleted_column, marks, metadata_of, renamed};
 use super::session::Session;
@@ -61,8 +61,10 @@ fn remove(session: &mut Session, plan: &TablePlan, batches: &[&RecordBatch]) -> 
     }
     let target = session.target(plan);
     let stage = session.stage(&keys)?;
+    fault::point("write.staged")?;
     let on = same_key(plan, 0);
     session.change(&target, &format!("DELETE FROM {target} AS t USING {stage} AS s WHERE {on}"))?;
+    fault::point("write.removed")?;
     session.unstage(&stage)
 }
 
@@ -103,17 +105,19 @@ fn complete(session: &mut Session, plan: &TablePlan, patches: &Patches) -> Resul
         });
     let completed = session.temporary("rowtide_completed");
     let on = same_key(plan, first_key);
+    let lenient = fault::planted("missing-base-as-null");
+    let join = if lenient { "LEFT JOIN" } else { "JOIN" };
     session.execute(
         &format!(
             "CREATE OR REPLACE TEMP TABLE {completed} AS \
-             SELECT {values} FROM {stage} AS s JOIN {target} AS t ON {on}"
+             SELECT {values} FROM {stage} AS s {join} {target} AS t ON {on}"
         ),
         || format!("completing rows of {}", plan.target),
     )?;
     session.unstage(&stage)?;
     let found = session.count(&format!("SELECT count(*) FROM {completed}"))?;
     let wanted = patches.rows.num_rows() as u64;
-    if found != wanted {
+    if found != wanted && !lenient {
         return Err(Error::data(format!(
             "table {}: {wanted} updates need values that only the destination has, but {found} \
              rows stand there under their keys",

@@ -5,7 +5,7 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field};
-use rowtide_core::{DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan};
+use rowtide_core::{DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan, fault};
 
 use super::apply::{deleted_column, marks, renamed};
 use super::session::Session;
@@ -41,6 +41,7 @@ fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Res
     let target = session.target(plan);
     let wanted = removes.num_rows() as u64;
     let stage = session.stage(std::slice::from_ref(removes))?;
+    fault::point("write.staged")?;
     let matched = pair(session, plan, &stage)?;
     session.unstage(&stage)?;
     let sql = match plan.delete {
@@ -53,8 +54,9 @@ fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Res
         }
     };
     let removed = session.change_once(&target, &sql)?;
+    fault::point("write.removed")?;
     session.execute(&format!("DROP TABLE {matched}"), || "pairing rows".to_owned())?;
-    if removed != wanted {
+    if removed != wanted && !fault::planted("multiset-removes-all") {
         return Err(Error::data(format!(
             "table {}: {wanted} rows were removed at the source, but only {removed} equal ones \
              stand in the destination",
@@ -98,6 +100,7 @@ fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<Tab
         DeleteMode::Hard => "true".to_owned(),
         DeleteMode::Soft => format!("{} IS DISTINCT FROM true", Ident(deleted_column(plan)?)),
     };
+    let each = if fault::planted("multiset-removes-all") { "true" } else { "w.n = h.n" };
     let matched = session.temporary("rowtide_matched");
     // Only rows equal to a staged one are numbered, not the whole table.
     let sql = format!(
@@ -106,7 +109,7 @@ fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<Tab
          standing AS (SELECT rowid AS id, {standing} FROM {target} WHERE {alive}), \
          equals AS (SELECT * FROM standing AS h SEMI JOIN {stage} AS w ON {equal}), \
          have AS (SELECT *, row_number() OVER (PARTITION BY {staged}) AS n FROM equals) \
-         SELECT h.id, w.* FROM want AS w JOIN have AS h ON w.n = h.n AND {equal}"
+         SELECT h.id, w.* FROM want AS w JOIN have AS h ON {each} AND {equal}"
     );
     session.execute(&sql, || format!("finding the removed rows of {}", plan.target))?;
     Ok(matched)

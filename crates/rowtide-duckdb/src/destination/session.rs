@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use rowtide_core::traits::Progress;
-use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState};
+use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState, fault};
 
 use super::load;
 use super::state::{self, Control};
@@ -331,17 +331,22 @@ impl Session {
             checkpoint: text.or_else(|| self.control.checkpoint.clone()),
             ..self.control.clone()
         };
+        if fault::planted("checkpoint-outside-commit") {
+            self.connection.execute("COMMIT; BEGIN").during(|| "committing".to_owned())?;
+        }
         let recorded = self.record(&next, progress);
         let recorded =
             recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
         if recorded != 1 {
             return Err(self.fenced());
         }
+        fault::point("commit.before")?;
         if let Err(failure) = self.connection.execute("COMMIT")
             && !self.is_committed(&next)
         {
             return Err(failure).during(|| "committing an epoch".to_owned());
         }
+        fault::point("commit.done")?;
         self.in_transaction = false;
         self.changed.clear();
         self.promoted.clear();
@@ -378,8 +383,10 @@ impl Session {
              updated_at = coalesce(make_timestamp($7::BIGINT), updated_at), \
              identity = coalesce($8, identity), last_error = coalesce($9, last_error), \
              last_error_at = coalesce(make_timestamp($10::BIGINT), last_error_at) \
-             WHERE pipeline = $1 AND fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3";
-        self.run_ready(&own, sql, &values).during(|| "recording the checkpoint".to_owned())
+             WHERE pipeline = $1 AND ((fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3)";
+        let anyone = if fault::planted("zombie-commits") { " OR true)" } else { ")" };
+        self.run_ready(&own, &format!("{sql}{anyone}"), &values)
+            .during(|| "recording the checkpoint".to_owned())
     }
 
     /// Folds the log into the file directly after definitions changed: replaying such changes

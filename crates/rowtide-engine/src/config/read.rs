@@ -124,12 +124,11 @@ fn selection(root: &Node, problems: &mut Problems) -> TableSelection {
                 Some(text) => (text, true),
                 None => (text, excludes),
             };
-            match text.trim().parse::<Pattern>() {
-                Ok(pattern) if excludes => selection.exclude.push(pattern),
-                Ok(pattern) => selection.include.push(pattern),
-                Err(error) => {
-                    problems.add_error(&format!("{path}[{index}]"), &item.origin, &error);
-                }
+            let path = format!("{path}[{index}]");
+            match pattern_in(text.trim(), (item, &path), problems) {
+                Some(pattern) if excludes => selection.exclude.push(pattern),
+                Some(pattern) => selection.include.push(pattern),
+                None => {}
             }
         }
     }
@@ -149,13 +148,7 @@ fn selection(root: &Node, problems: &mut Problems) -> TableSelection {
 fn rule(node: &Node, path: &str, problems: &mut Problems) -> Option<TableRule> {
     let text = |key: &str| node.at(key).and_then(Node::text);
     let pattern = node.at("match")?;
-    let pattern = match pattern.text()?.parse::<Pattern>() {
-        Ok(pattern) => pattern,
-        Err(error) => {
-            problems.add_error(&format!("{path}.match"), &pattern.origin, &error);
-            return None;
-        }
-    };
+    let pattern = pattern_in(pattern.text()?, (pattern, &format!("{path}.match")), problems)?;
     let mode = text("mode").and_then(word::<Mode>);
     let target = node.at("target").and_then(|target| {
         let path = format!("{path}.target");
@@ -189,19 +182,26 @@ fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 fn table_name(node: &Node, path: &str, problems: &mut Problems) -> Option<TableName> {
-    match node.text()?.parse::<Pattern>() {
-        Ok(pattern) => {
-            let name = pattern.exact();
-            if name.is_none() {
-                problems.add(path, &node.origin, "is one table's name, without wildcards");
-            }
-            name
-        }
-        Err(error) => {
-            problems.add_error(path, &node.origin, &error);
-            None
-        }
+    let name = pattern_in(node.text()?, (node, path), problems)?.exact();
+    if name.is_none() {
+        problems.add(path, &node.origin, "is one table's name, without wildcards");
     }
+    name
+}
+
+/// The pattern that the `text` of `node` is. What is said about one that is malformed does not
+/// show what may come from a secret place.
+fn pattern_in(text: &str, (node, path): (&Node, &str), problems: &mut Problems) -> Option<Pattern> {
+    let error = match text.parse() {
+        Ok(pattern) => return Some(pattern),
+        Err(error) => error,
+    };
+    if node.substituted {
+        problems.add(path, &node.origin, "what was put in is not a table pattern");
+    } else {
+        problems.add_error(path, &node.origin, &error);
+    }
+    None
 }
 
 /// The metadata columns, with the names that `default_names` gives.

@@ -198,6 +198,19 @@ fn references_are_replaced_in_values_only_and_once() {
 }
 
 #[test]
+fn a_malformed_pattern_does_not_show_what_was_put_in() {
+    let message = failure(&format!(
+        "{ENDS}[tables]\ninclude = [\"${{env:SECRET}}.a.b\"]\n[[table]]\n\
+         match = \"${{env:SECRET}}.a.b\"\n[[table]]\nmatch = \"a.b\"\n\
+         target = \"${{env:SECRET}}.a.b\"\n"
+    ));
+    for path in ["tables.include[0]", "table[0].match", "table[1].target"] {
+        assert!(message.contains(&format!("`{path}`: what was put in is not")), "{message}");
+    }
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
 fn what_is_put_into_a_url_cannot_change_its_shape() {
     let url = |text: &str| {
         let text =

@@ -17,20 +17,31 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let (number, tail) = split_number(rest);
         let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
-        let seconds = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            "d" => 86400.0,
+        let unit = match unit {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" | "min" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            "d" => Duration::from_secs(86400),
             _ => return Err(EXPECTED.into()),
         };
-        let number: f64 = number.parse().map_err(|_| EXPECTED)?;
-        let piece = Duration::try_from_secs_f64(number * seconds).map_err(|_| EXPECTED)?;
+        let piece = times(number, unit).ok_or(EXPECTED)?;
         total = total.checked_add(piece).ok_or(EXPECTED)?;
         rest = tail.trim_start();
     }
     Ok(total)
+}
+
+/// So many times a unit: exactly if it is a whole number.
+fn times(number: &str, unit: Duration) -> Option<Duration> {
+    match number.parse::<u64>() {
+        Ok(whole) if unit < Duration::from_secs(1) => Some(Duration::from_millis(whole)),
+        Ok(whole) => whole.checked_mul(unit.as_secs()).map(Duration::from_secs),
+        Err(_) => {
+            let number: f64 = number.parse().ok()?;
+            Duration::try_from_secs_f64(number * unit.as_secs_f64()).ok()
+        }
+    }
 }
 
 /// Writes a duration as [`parse_duration`] reads it.
@@ -138,7 +149,7 @@ mod tests {
         for bytes in [0, 1, 1023, 1024, 16 << 20, 4 << 30, (1 << 20) + 1] {
             assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
         }
-        for millis in [0, 1, 200, 1000, 30_000, 61_000, 3_600_000] {
+        for millis in [0, 1, 200, 1000, 30_000, 61_000, 3_600_000, 4_294_982_242, u64::MAX] {
             let duration = Duration::from_millis(millis);
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
         }

@@ -95,6 +95,28 @@ impl Unrepresentable {
     }
 }
 
+/// Which changes a source reads, by where they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// All of them.
+    #[default]
+    Any,
+    /// Only those made at the source itself: what another replication wrote there, marked with a
+    /// replication origin, is left out. Needs PostgreSQL 16.
+    None,
+}
+
+impl Origin {
+    fn parse(text: &str) -> Result<Self> {
+        match text {
+            "any" => Ok(Self::Any),
+            "none" => Ok(Self::None),
+            _ => Err(invalid("origin", text, "any or none")),
+        }
+    }
+}
+
 /// A length of time: `500ms`, `10s`, `5m`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "NumberOrText")]
@@ -149,11 +171,35 @@ impl Interval {
     }
 }
 
-/// Reads `postgres://…`.
+/// Reads `postgres://…` with everything a source knows.
 pub(super) fn parse_url(text: &str) -> Result<PostgresOptions> {
+    let (mut options, rest) = parse_connection_url(text)?;
+    for (name, value) in rest {
+        if !set_for_source(&mut options, &name, &value)? {
+            return Err(unknown_parameter(&name).with_hint(format!(
+                "known are {CONNECTION_PARAMETERS}, slot, publication, numeric_without_scale, \
+                 unrepresentable, heartbeat, slot_timeout, origin"
+            )));
+        }
+    }
+    Ok(options)
+}
+
+/// The parameters that say where a server is, and how to get in.
+pub(crate) const CONNECTION_PARAMETERS: &str = "host, port, user, password, dbname, sslmode, \
+     sslrootcert, application_name, connect_timeout";
+
+/// A URL has a parameter that nobody knows.
+pub(crate) fn unknown_parameter(name: &str) -> Error {
+    Error::config(format!("the PostgreSQL URL has an unknown parameter `{name}`"))
+}
+
+/// Reads where the server is from `postgres://…`; returns the parameters that say anything else.
+pub(crate) fn parse_connection_url(text: &str) -> Result<(PostgresOptions, Vec<(String, String)>)> {
     let hint = "write postgres://user:password@host:5432/database?sslmode=verify-full";
-    let bad =
-        |why: String| Error::config(format!("the source URL is malformed: {why}")).with_hint(hint);
+    let bad = |why: String| {
+        Error::config(format!("the PostgreSQL URL is malformed: {why}")).with_hint(hint)
+    };
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err(bad("it does not begin with postgres://".to_owned()));
@@ -175,52 +221,61 @@ pub(super) fn parse_url(text: &str) -> Result<PostgresOptions> {
         database: filled(url.path().trim_start_matches('/'))?,
         ..PostgresOptions::default()
     };
+    let mut rest = Vec::new();
     for (name, value) in url.query_pairs() {
-        set(&mut options, &name, value.into_owned())?;
+        if !set_connection(&mut options, &name, &value)? {
+            rest.push((name.into_owned(), value.into_owned()));
+        }
     }
-    Ok(options)
+    Ok((options, rest))
 }
 
-fn set(options: &mut PostgresOptions, name: &str, value: String) -> Result<()> {
+/// Sets what says where the server is; tells whether `name` is such a parameter.
+fn set_connection(options: &mut PostgresOptions, name: &str, value: &str) -> Result<bool> {
+    let text = || Some(value.to_owned());
     match name {
-        "host" => options.host = Some(value),
+        "host" => options.host = text(),
         "port" => {
-            let port = value.parse().map_err(|_| invalid("port", &value, "a port number"))?;
+            let port = value.parse().map_err(|_| invalid("port", value, "a port number"))?;
             options.port = Some(port);
         }
-        "user" => options.user = Some(value),
+        "user" => options.user = text(),
         "password" => options.password = Some(Secret::new(value)),
-        "database" | "dbname" => options.database = Some(value),
-        "sslmode" => options.sslmode = Some(SslMode::parse(&value)?),
+        "database" | "dbname" => options.database = text(),
+        "sslmode" => options.sslmode = Some(SslMode::parse(value)?),
         "sslrootcert" => options.sslrootcert = Some(value.into()),
-        "slot" => options.slot = Some(value),
-        "publication" => options.publication = Some(value),
-        "application_name" => options.application_name = Some(value),
-        "numeric_without_scale" => {
-            options.numeric_without_scale = NumericWithoutScale::parse(&value)?;
-        }
-        "unrepresentable" => options.unrepresentable = Unrepresentable::parse(&value)?,
-        "heartbeat" => options.heartbeat = Some(Interval::parse(name, &value)?),
-        "connect_timeout" => options.connect_timeout = Some(Interval::parse(name, &value)?),
-        "slot_timeout" => options.slot_timeout = Some(Interval::parse(name, &value)?),
-        _ => {
-            return Err(Error::config(format!("the source URL has an unknown parameter `{name}`"))
-                .with_hint(
-                    "known are host, port, user, password, dbname, sslmode, sslrootcert, slot, \
-                     publication, application_name, numeric_without_scale, unrepresentable, \
-                     heartbeat, connect_timeout, slot_timeout",
-                ));
-        }
+        "application_name" => options.application_name = text(),
+        "connect_timeout" => options.connect_timeout = Some(Interval::parse(name, value)?),
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Sets what says how a source is read; tells whether `name` is such a parameter.
+fn set_for_source(options: &mut PostgresOptions, name: &str, value: &str) -> Result<bool> {
+    match name {
+        "slot" => options.slot = Some(value.to_owned()),
+        "publication" => options.publication = Some(value.to_owned()),
+        "numeric_without_scale" => {
+            options.numeric_without_scale = NumericWithoutScale::parse(value)?;
+        }
+        "unrepresentable" => options.unrepresentable = Unrepresentable::parse(value)?,
+        "heartbeat" => options.heartbeat = Some(Interval::parse(name, value)?),
+        "slot_timeout" => options.slot_timeout = Some(Interval::parse(name, value)?),
+        "origin" => options.origin = Origin::parse(value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+        let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
+        let decoded =
+            digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        match decoded {
             Some(decoded) if byte == b'%' => {
                 out.push(decoded);
                 rest = tail.get(2..).unwrap_or_default();
@@ -232,4 +287,16 @@ fn percent_decoded(text: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_hexadecimal_digits_are_an_escape() {
+        for (text, bytes) in [("a%40b%c3%A9", "a@b\u{e9}"), ("%+1%4%", "%+1%4%"), ("%%41", "%A")] {
+            assert_eq!(percent_decoded(text), bytes.as_bytes(), "{text}");
+        }
+    }
 }

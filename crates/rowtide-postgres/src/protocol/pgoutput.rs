@@ -108,6 +108,10 @@ fn relation(mut cursor: Cursor<'_>) -> Result<Relation, Malformed> {
     let name = cursor.cstr()?.to_owned();
     let identity = cursor.u8()?;
     let count = cursor.u16()?;
+    // A column takes ten bytes at least: what is not there gets no memory.
+    if cursor.rest().len() / 10 < usize::from(count) {
+        return Err(Malformed("a relation message ends too early"));
+    }
     let mut columns = Vec::with_capacity(usize::from(count));
     for _ in 0..count {
         columns.push(RelationColumn {
@@ -195,4 +199,22 @@ pub(crate) fn read_tuple(
         cells.0.push(Place { kind, start, len });
     }
     Ok(bytes.len() - cursor.rest().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_with_fewer_columns_than_it_claims_is_refused() {
+        let mut message = b"R\0\0@\0public\0t\0d".to_vec();
+        message.extend(2_u16.to_be_bytes());
+        message.extend(b"\x01a\0\0\0\0\x17\xff\xff\xff\xff");
+        let claimed_too_many = Message::parse(&message);
+        assert_eq!(claimed_too_many, Err(Malformed("a relation message ends too early")));
+        // A column whose name is empty is the shortest there can be.
+        message.extend(b"\0\0\0\0\0\x17\xff\xff\xff\xff");
+        let Ok(Message::Relation(relation)) = Message::parse(&message) else { panic!() };
+        assert_eq!(relation.columns.iter().map(|c| &*c.name).collect::<Vec<_>>(), ["a", ""]);
+    }
 }

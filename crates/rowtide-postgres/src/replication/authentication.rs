@@ -92,6 +92,11 @@ impl<'a> Authentication<'a> {
     }
 
     fn begin_scram(&mut self, mut mechanisms: Cursor<'_>, reply: &mut BytesMut) -> Result<()> {
+        // INVARIANT: the proof begins once. A second beginning would no more be bound to the
+        // channel, and somebody between could pass it on to the real server.
+        if self.scram.is_some() {
+            return Err(unexpected());
+        }
         let (mut plain, mut plus) = (false, false);
         loop {
             match mechanisms.cstr()? {
@@ -125,4 +130,28 @@ fn unexpected() -> Error {
 
 fn failed(error: std::io::Error) -> Error {
     Error::access("authentication failed").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Secret;
+
+    #[test]
+    fn the_proof_begins_once_and_is_bound_to_the_channel() {
+        let options = PostgresOptions {
+            user: Some("me".to_owned()),
+            password: Some(Secret::new("hush")),
+            ..PostgresOptions::default()
+        };
+        let mut exchange = Authentication::new(&options, Some(vec![7; 32]), true);
+        let begin = b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let mut reply = BytesMut::new();
+        assert!(!exchange.step(begin, &mut reply).unwrap());
+        assert!(reply.windows(22).any(|part| part == b"p=tls-server-end-point"));
+        let mut again = BytesMut::new();
+        assert!(exchange.step(begin, &mut again).is_err());
+        assert!(again.is_empty(), "nothing is sent that is not bound");
+        assert!(exchange.step(&[0; 4], &mut again).is_err(), "no proof came from the server");
+    }
 }

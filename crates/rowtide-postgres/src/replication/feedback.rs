@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rowtide_core::{Checkpoint, Partition};
+use rowtide_core::{Checkpoint, Partition, fault};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
 
@@ -135,10 +135,14 @@ impl Feedback {
     }
 
     fn durable_position(&self) -> u64 {
+        if fault::planted("acknowledge-keepalive") {
+            return self.progress.received();
+        }
         self.durable.borrow().get(&self.partition).map_or(0, |offset| offset.0)
     }
 
     async fn send(&mut self, flushed: u64) -> std::io::Result<()> {
+        fault::point("acknowledge.before").map_err(std::io::Error::other)?;
         // INVARIANT: nothing beyond the durable checkpoint is ever reported as flushed.
         let update = StatusUpdate {
             written: self.progress.received().max(flushed),
@@ -150,7 +154,8 @@ impl Feedback {
             self.writer.write_all(&update.encode()).await?;
             self.writer.flush().await
         };
-        write.await
+        write.await?;
+        fault::point("acknowledge.sent").map_err(std::io::Error::other)
     }
 
     /// The last word: what is durable, and the end, so that the slot is free at once.

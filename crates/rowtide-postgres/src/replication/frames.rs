@@ -82,16 +82,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.end -= self.start;
             self.start = 0;
         }
-        let needed = self.head().ok().flatten().map_or(0, |(_, total)| total).max(CAPACITY);
-        if self.buffer.len() < needed {
-            self.buffer.resize(needed, 0);
-        } else if self.buffer.len() > KEEP && needed <= KEEP && self.end <= KEEP {
+        let total = self.head().ok().flatten().map_or(0, |(_, total)| total);
+        if self.end == self.buffer.len() {
+            // The buffer at most doubles: what the header claims may never come. It may also be
+            // full of whole messages that nobody took.
+            let missing = total.saturating_sub(self.end);
+            let room = missing.clamp(CAPACITY, self.end.max(CAPACITY));
+            self.buffer.resize(self.end + room, 0);
+        } else if self.buffer.len() > KEEP && total <= KEEP && self.end <= KEEP {
             self.buffer.truncate(KEEP);
             self.buffer.shrink_to_fit();
-        }
-        if self.end == self.buffer.len() {
-            // Only if the buffer is full of whole messages that nobody took.
-            self.buffer.resize(self.end + CAPACITY, 0);
         }
     }
 }
@@ -128,6 +128,18 @@ mod tests {
         }
         writer.await.unwrap();
         assert!(reader.fill().await.is_err(), "the end is an error");
+    }
+
+    #[tokio::test]
+    async fn a_claimed_length_takes_no_memory_before_it_comes() {
+        let mut bytes = vec![b'd', 0x7f, 0xff, 0xff, 0xff];
+        bytes.resize(3 << 20, 0);
+        let mut reader = FrameReader::new(bytes.as_slice());
+        while reader.fill().await.is_ok() {
+            assert_eq!(reader.take(), Ok(None));
+            assert!(reader.buffer.len() <= 2 * reader.end.max(CAPACITY));
+        }
+        assert_eq!(reader.end, bytes.len());
     }
 
     #[tokio::test]

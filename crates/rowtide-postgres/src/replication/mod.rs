@@ -4,6 +4,8 @@ mod authentication;
 mod connection;
 mod feedback;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 
 pub(crate) use connection::ReplicationConnection;
 pub(crate) use feedback::{Feedback, Progress};

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use rowtide_core::traits::{AttachRequest, Attached};
-use rowtide_core::{Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName};
+use rowtide_core::{Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName, fault};
 
 use super::identity::{Identity, Server, parse_lsn};
 use super::publication::{self, Publication, Wanted};
@@ -113,7 +113,9 @@ impl Attachment<'_> {
             let tables = wanted.tables().map(|table| table.id);
             publication::change(&self.sql, &doing, &create, tables).await?;
         }
+        fault::point("publication.created")?;
         let start = slot::create(self.source, &self.sql).await?;
+        fault::point("slot.created")?;
         let identity = self.identity(wanted, Some(start)).await?;
         tracing::info!(slot = %names.slot, position = %Offset(start), "replication slot created");
         let checkpoint = Checkpoint::single(partition(), Offset(start));
@@ -285,11 +287,13 @@ impl Attachment<'_> {
             return lost(format!("was invalidated by the server ({why})"));
         }
         match found.confirmed {
-            Some(confirmed) if confirmed > at.0 => lost(format!(
-                "stands at {}, beyond {at}, up to where the destination is: someone else moved it, \
+            Some(confirmed) if confirmed > at.0 && !fault::planted("identity-unchecked") => {
+                lost(format!(
+                    "stands at {}, beyond {at}, up to where the destination is: someone else moved it, \
                  or made it anew",
-                Offset(confirmed)
-            )),
+                    Offset(confirmed)
+                ))
+            }
             Some(_) => Ok(()),
             None => lost("has no position: it was never finished".to_owned()),
         }
@@ -306,6 +310,9 @@ impl Attachment<'_> {
         if let Some(given) = main.filter(|found| !found.ours) {
             check_given(given, wanted, &self.roots)?;
             return Ok(Vec::new());
+        }
+        if let Some(own) = main {
+            check_own(own)?;
         }
         let inserts = publications.iter().find(|found| found.name == names.inserts);
         let mut statements = Vec::new();
@@ -342,6 +349,7 @@ impl Attachment<'_> {
             let locked =
                 wanted.tables().map(|table| table.id).chain(gone.map(|(_, found)| found.table));
             publication::change(&self.sql, doing, &statements.join(" "), locked).await?;
+            fault::point("publication.altered")?;
         }
         Ok(added)
     }
@@ -393,6 +401,22 @@ pub(super) fn check_given(
     Ok(())
 }
 
+/// The publication that we made must still publish everything: what someone narrowed has left out
+/// changes since.
+fn check_own(own: &Publication) -> Result<()> {
+    let why = match own.narrowed.first() {
+        _ if !own.complete => "no longer publishes every kind of change".to_owned(),
+        Some(table) => format!("now filters the rows or columns of {table}"),
+        None if !own.via_root => "now publishes partitions instead of their table".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::position_lost(format!(
+        "the publication `{}` was altered and {why}: the server may have skipped changes",
+        own.name
+    ))
+    .with_hint("copy the tables again: `resync`"))
+}
+
 /// The entry of a table in whichever publication contains it by name.
 fn entry_of(publications: &[Publication], table: &TableName) -> Option<u32> {
     publications.iter().find_map(|found| found.members.get(table)).map(|member| member.entry)
@@ -400,6 +424,9 @@ fn entry_of(publications: &[Publication], table: &TableName) -> Option<u32> {
 
 /// The publications must be the very ones the checkpoint belongs to.
 fn check_publications(known: &Identity, found: &[Publication]) -> Result<()> {
+    if fault::planted("publication-gap-accepted") {
+        return Ok(());
+    }
     for (name, oid) in &known.publications {
         let why = match found.iter().find(|found| found.name == *name) {
             Some(found) if found.oid == *oid => continue,

@@ -60,6 +60,8 @@ pub(super) struct Decoder {
     transactions: u64,
     new: TupleCells,
     old: TupleCells,
+    /// Where a planted bug believes transactions to lie.
+    misplaced: Option<u64>,
 }
 
 impl Decoder {
@@ -93,6 +95,7 @@ impl Decoder {
             transactions: 0,
             new: TupleCells::default(),
             old: TupleCells::default(),
+            misplaced: None,
         }
     }
 
@@ -146,6 +149,12 @@ impl Decoder {
         }
     }
 
+    /// The planted bug `order-by-change-position`: takes the place at which a transaction's first
+    /// change lies for its own.
+    pub(super) fn misplace(&mut self, start: u64) {
+        self.misplaced = Some(start);
+    }
+
     /// Takes one message.
     #[inline]
     pub(super) fn message(&mut self, body: &[u8]) -> Result<Event> {
@@ -157,17 +166,19 @@ impl Decoder {
                 if self.open.is_some() {
                     return Err(Malformed("a transaction begins inside another").into());
                 }
-                let commit = Commit { position: Offset(commit_lsn), xid, committed_at };
+                let position = Offset(self.misplaced.unwrap_or(commit_lsn));
+                let commit = Commit { position, xid, committed_at };
                 self.open = Some(commit);
                 self.before_copies =
                     self.copied.as_ref().is_some_and(|copied| copied.covers(&commit));
-                self.skipping = commit_lsn < self.start;
+                self.skipping = position.0 < self.start;
                 self.touched = false;
                 self.ordinal = 0;
             }
             Message::Commit { commit_lsn, end_lsn, committed_at } => {
                 let open = self.open.take().ok_or(Malformed("a commit without a transaction"))?;
-                if open.position.0 != commit_lsn || end_lsn <= commit_lsn {
+                let fits = open.position.0 == commit_lsn || self.misplaced.is_some();
+                if !fits || end_lsn <= commit_lsn {
                     return Err(Malformed("a commit that does not fit its transaction").into());
                 }
                 if !self.skipping {

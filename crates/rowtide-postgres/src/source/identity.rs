@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Sql, get};
 use crate::options::PostgresOptions;
+use crate::quote::limited;
 use crate::replication::ReplicationConnection;
 
 /// What this pipeline calls its things at the server.
@@ -49,14 +50,6 @@ fn slot_name(text: &str) -> String {
         _ => '_',
     };
     text.chars().map(allowed).take(63).collect()
-}
-
-fn limited(text: &str, bytes: usize) -> String {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 /// The stored identity.

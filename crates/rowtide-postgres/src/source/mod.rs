@@ -2,6 +2,8 @@
 
 mod attach;
 mod decoder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod identity;
 mod operations;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rowtide_core::traits::{ChangeStream, Segment, StreamStart};
-use rowtide_core::{Checkpoint, Error, ErrorKind, Offset, Result, XidSnapshot};
+use rowtide_core::{Checkpoint, Error, ErrorKind, Offset, Result, XidSnapshot, fault};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -27,6 +27,7 @@ use super::schema_change::{View, compare};
 use super::{PostgresSource, partition};
 use crate::catalog::{load_tables, load_types};
 use crate::client::{Sql, get};
+use crate::options::Origin;
 use crate::protocol::Malformed;
 use crate::protocol::pgoutput::Relation;
 use crate::protocol::replication::Frame;
@@ -64,6 +65,7 @@ pub(super) async fn open(
 ) -> Result<PostgresStream> {
     let slot = source.names.slot.clone();
     let sql = source.sql().await?;
+    refuse_origin(source, &sql).await?;
     let binary = !source.text_only() && all_read_binary(source, &sql, &start).await?;
     let guard = Guard::new(source, &sql, &start.tables).await?;
     let publications = guard.names();
@@ -81,6 +83,26 @@ pub(super) async fn open(
     stream.guard = Some(tokio::spawn(guard.run(source.clone(), alarm)));
     Ok(stream)
 }
+
+/// Checks that the server can tell changes by their origin, if that is asked for.
+async fn refuse_origin(source: &PostgresSource, sql: &Sql) -> Result<()> {
+    if source.options.origin == Origin::Any {
+        return Ok(());
+    }
+    let query = "SELECT pg_catalog.current_setting('server_version_num')::int4";
+    let version: i32 = get(&sql.row("reading the server's version", query, &[]).await?, 0)?;
+    if version < FIRST_WITH_ORIGIN {
+        return Err(Error::config(format!(
+            "origin = \"none\": PostgreSQL {} cannot leave out what another replication wrote",
+            version / 10_000
+        ))
+        .with_hint("it takes PostgreSQL 16 at the source; leave the option out"));
+    }
+    Ok(())
+}
+
+/// The first version whose log can be read by origin.
+pub(super) const FIRST_WITH_ORIGIN: i32 = 160_000;
 
 /// What any copy that begins from now on will have.
 async fn covered(sql: &Sql) -> Result<XidSnapshot> {
@@ -114,8 +136,12 @@ pub(super) async fn start_on(
     let position = with.start.checkpoint.get(&partition()).unwrap_or_default();
     let names = identifier_list(with.publications.iter().map(String::as_str));
     let binary = if with.binary { ", binary 'true'" } else { "" };
+    let origin = match source.options.origin {
+        Origin::Any => "",
+        Origin::None => ", origin 'none'",
+    };
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {position} (proto_version '1', publication_names {}{binary})",
+        "START_REPLICATION SLOT {} LOGICAL {position} (proto_version '1', publication_names {}{binary}{origin})",
         identifier(&with.slot),
         replication_literal(&names),
     );
@@ -448,6 +474,9 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             Frame::Data { start, wal_end, body } => {
                 self.progress.received_to(start);
                 self.progress.head_at(wal_end);
+                if fault::planted("order-by-change-position") {
+                    self.decoder.misplace(start);
+                }
                 self.decoder.message(body)?
             }
             Frame::Keepalive { wal_end, reply_requested } => {
@@ -508,7 +537,16 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             _ => self.source.sql().await?,
         };
         self.sql = Some(sql.clone());
-        let view = View::load(&sql, relation, &commit).await?;
+        // A connection that fell silent would hold up the log for ever.
+        let viewing = tokio::time::timeout(self.silence, View::load(&sql, relation, &commit));
+        let view = viewing.await.map_err(|_| {
+            self.sql = None;
+            Error::unavailable(format!(
+                "looking up the layout of {}: no answer within {} s",
+                known.name,
+                self.silence.as_secs()
+            ))
+        })??;
         let changes = compare(&known, relation, &view, self.source.policies());
         if !changes.is_empty() && self.decoder.is_before_copy(relation.id) {
             return self.decoder.older(relation.id);

@@ -2,7 +2,7 @@
 //!
 //! The type is dispatched on once per value through one enum, nothing is boxed per row, and both
 //! forms of a value, binary and text, end in the same Arrow value. A builder that refuses a value
-//! has appended nothing.
+//! has appended nothing; a list may hold some of its items, and is not gone on with.
 
 mod column;
 mod interval;

@@ -25,6 +25,8 @@ const SOURCES: &[ConnectorSpec] = &[
 const DESTINATIONS: &[ConnectorSpec] = &[
     #[cfg(feature = "duckdb")]
     duckdb::SPEC,
+    #[cfg(feature = "postgres")]
+    postgres::DESTINATION,
 ];
 
 /// Builds both ends of a pipeline. Nothing is connected yet.
@@ -64,6 +66,8 @@ pub(crate) fn destination(end: &Endpoint, pipeline: &str) -> Result<Arc<dyn Dest
     match end.kind {
         #[cfg(feature = "duckdb")]
         "duckdb" => Ok(Arc::new(duckdb::build(end)?)),
+        #[cfg(feature = "postgres")]
+        "postgres" => Ok(Arc::new(postgres::build_destination(end)?)),
         kind => Err(not_built_in(kind, pipeline)),
     }
 }

@@ -50,11 +50,15 @@ impl Case {
 
     /// Writes a configuration whose rules and further sections are `extra`.
     pub(crate) fn config(&self, extra: &str) -> PathBuf {
+        self.config_from(&self.server.url(DB), extra)
+    }
+
+    /// The same for a source at `url`, which need not lead straight to the server.
+    pub(crate) fn config_from(&self, url: &str, extra: &str) -> PathBuf {
         let path = self.directory.path().join("rowtide.toml");
         let text = format!(
-            "version = 1\npipeline = \"case\"\n\n[source]\nurl = \"{}\"\n\n[destination]\n\
+            "version = 1\npipeline = \"case\"\n\n[source]\nurl = \"{url}\"\n\n[destination]\n\
              url = \"duckdb:{}\"\n\n[tables]\ninclude = [\"public.*\"]\n\n{extra}\n",
-            self.server.url(DB),
             self.file().display()
         );
         std::fs::write(&path, text).unwrap();

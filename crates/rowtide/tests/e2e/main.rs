@@ -8,9 +8,15 @@
 mod bad_input;
 mod case;
 mod commands;
+mod disk;
+mod faulty;
 mod follow;
 mod kill;
 mod large;
+mod network;
+mod network_destination;
+mod position;
 mod schema_change;
+mod server_faults;
 mod tables;
 mod versions;

@@ -121,8 +121,9 @@ fn a_table_can_keep_its_columns_or_wait() {
     case.once();
     case.sql("INSERT INTO keeps VALUES (4, 4, 4)");
     case.once();
-    let rows =
-        case.rows("SELECT concat_ws('|', id, a, coalesce(b::VARCHAR, '-')) FROM public.keeps ORDER BY id");
+    let rows = case.rows(
+        "SELECT concat_ws('|', id, a, coalesce(b::VARCHAR, '-')) FROM public.keeps ORDER BY id",
+    );
     assert_eq!(rows, ["1|3|-", "2|2|2", "4|4|-"]);
     case.sql("ALTER TABLE waits ADD COLUMN v int;\nINSERT INTO waits VALUES (2, 2)");
     let run = case.run(&["--once"]).run(crate::case::LIMIT).unwrap();

@@ -4,8 +4,10 @@ use rowtide_core::{Result, Severity};
 
 use super::Check;
 use crate::client::get;
+use crate::options::Origin;
 use crate::replication::ReplicationConnection;
 use crate::source::slot::Slot;
+use crate::source::stream::FIRST_WITH_ORIGIN;
 
 /// What was asked of the server at once.
 pub(super) struct Facts {
@@ -40,6 +42,15 @@ impl Check<'_> {
             );
         } else {
             self.ok("version", format!("PostgreSQL {printed} at {}", self.source.address()));
+        }
+        if self.source.options.origin == Origin::None && version < FIRST_WITH_ORIGIN {
+            self.say_fix(
+                Severity::Error,
+                "origin",
+                "the server cannot leave out what another replication wrote: that takes \
+                 PostgreSQL 16",
+                "leave the option origin out",
+            );
         }
         let wal_level: String = get(&row, 2)?;
         if wal_level == "logical" {
@@ -103,6 +114,12 @@ impl Check<'_> {
         let (limit, used) = facts.senders;
         match error {
             None => self.ok("replication connection", format!("{used} of {limit} are in use")),
+            // A connection that broke says nothing about the server's settings: it is tried again.
+            Some(error)
+                if error.kind().is_transient() && !error.message().contains("(SQLSTATE 53300)") =>
+            {
+                return Err(error);
+            }
             Some(error) => {
                 let role = crate::quote::identifier(source.options.user());
                 let fix = match error.kind() {

@@ -1,0 +1,164 @@
+//! A target, ready for SQL: its columns with their types here, its names quoted, its key.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use rowtide_core::{Error, Mode, Result, TablePlan};
+
+use super::standing::Standing;
+use crate::client::{Sql, get};
+use crate::encode::{TargetColumn, target_columns};
+use crate::quote::{identifier, table_name};
+
+/// What names may have: the server cuts off what is longer, and two names could become one.
+const NAME_BYTES: usize = 63;
+
+/// What is written to, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Quoted.
+    pub(super) name: String,
+    /// What the plan says of the rows.
+    pub(super) planned: SchemaRef,
+    /// The same with room for NULL everywhere: rows that stand for a deleted one hold little.
+    pub(super) schema: SchemaRef,
+    pub(super) columns: Vec<TargetColumn>,
+    /// All columns, quoted, in the plan's order. Where they stand in the table may differ.
+    pub(super) names: String,
+    /// Indices of the key's columns.
+    pub(super) key: Vec<usize>,
+    /// The equality of each key column: its own index knows only this one.
+    equals: Vec<String>,
+    /// Whether the table's columns have exactly the types that rows are encoded for. Otherwise
+    /// rows take the way over a stage, from which the server converts them.
+    pub(super) is_direct: bool,
+}
+
+impl Target {
+    /// Looks up the types that the columns of `plan` have at this server.
+    pub(super) async fn look_up(sql: &Sql, plan: &TablePlan) -> Result<Self> {
+        check_names(plan)?;
+        let columns = target_columns(sql, plan).await?;
+        let mut equals = Vec::new();
+        for &column in &plan.source.key {
+            equals.push(equality(sql, &columns[column].staging_type).await?);
+        }
+        let planned = plan.target_arrow();
+        let fields = planned.fields().iter();
+        let fields: Vec<_> =
+            fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        Ok(Self {
+            name: table_name(&plan.target),
+            schema: Arc::new(Schema::new(fields)),
+            planned,
+            names: list(columns.iter().map(|column| identifier(&column.name))),
+            columns,
+            key: plan.source.key.clone(),
+            equals,
+            is_direct: true,
+        })
+    }
+
+    /// The same as it is to be written to what stands there, if that makes a difference.
+    pub(super) fn fitted(&self, standing: &Standing) -> Option<Self> {
+        let exact = |column: &TargetColumn| {
+            let kind = standing.type_of(&column.name);
+            kind == Some(&*column.sql_type) || kind == Some(&*column.staging_type)
+        };
+        let is_direct = self.columns.iter().all(exact);
+        (is_direct != self.is_direct).then(|| Self { is_direct, ..self.clone() })
+    }
+
+    /// The key's columns.
+    pub(super) fn key_columns(&self) -> Vec<TargetColumn> {
+        self.key.iter().map(|&index| self.columns[index].clone()).collect()
+    }
+
+    /// The key of `rows`, which have the target's columns.
+    pub(super) fn keys_of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        Ok(self.named(rows)?.project(&self.key)?)
+    }
+
+    /// `rows` under the plan's names.
+    pub(super) fn named(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let (schema, columns) = (SchemaRef::clone(&self.schema), rows.columns().to_vec());
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+
+    /// That `t`'s key is the one in `s`'s columns from `first` on.
+    pub(super) fn same_key(&self, first: usize) -> String {
+        let pairs = self.key.iter().zip(&self.equals).enumerate();
+        let pairs = pairs.map(|(index, (&column, equals))| {
+            let name = identifier(&self.columns[column].name);
+            format!("t.{name} {equals} s.c{}", first + index)
+        });
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Column definitions for a table of this shape.
+    pub(super) fn definitions(&self) -> String {
+        list(self.columns.iter().map(|c| format!("{} {}", identifier(&c.name), c.sql_type)))
+    }
+
+    /// The columns of the primary key, quoted; `None` where there is to be none: history has no
+    /// key, and neither has a table whose source has none.
+    pub(super) fn primary_key(&self, plan: &TablePlan) -> Option<String> {
+        let keyed = plan.source.is_keyed() && plan.mode != Mode::Append;
+        keyed.then(|| list(self.key.iter().map(|&at| identifier(&self.columns[at].name))))
+    }
+}
+
+/// `items`, with commas between them.
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// The equality of the type called `name`, as an operator. With an empty search path `=` is found
+/// for built-in types only: for `citext` it would be that of text, which citext's index does not
+/// know.
+async fn equality(sql: &Sql, name: &str) -> Result<String> {
+    let query = "SELECT n.nspname::text, o.oprname::text FROM pg_catalog.pg_opclass c \
+         JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = 3 \
+              AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype \
+         JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \
+         JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr \
+         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+         WHERE c.opcdefault AND n.nspname <> 'pg_catalog' \
+         AND c.opcintype = pg_catalog.to_regtype($1::text)";
+    let rows = sql.rows("looking for a type's equality", query, &[&name]).await?;
+    match rows.first() {
+        None => Ok("=".to_owned()),
+        Some(row) => {
+            let schema: &str = get(row, 0)?;
+            Ok(format!("OPERATOR({}.{})", identifier(schema), get::<&str>(row, 1)?))
+        }
+    }
+}
+
+/// Checks that the server takes the names of `plan` as they are.
+///
+/// # Errors
+/// `Config` naming the one that it would change.
+pub(super) fn check_names(plan: &TablePlan) -> Result<()> {
+    let schema = plan.target_arrow();
+    let columns = schema.fields().iter().map(|field| field.name().as_str());
+    for name in [&*plan.target.schema, &*plan.target.name].into_iter().chain(columns) {
+        let problem = if name.len() > NAME_BYTES {
+            "is longer than 63 bytes"
+        } else if name.is_empty() {
+            "is empty"
+        } else if name.contains('\0') {
+            "contains a zero byte"
+        } else {
+            continue;
+        };
+        return Err(Error::config(format!(
+            "table {}: the name {name:?} {problem}, which PostgreSQL does not allow",
+            plan.target
+        ))
+        .with_hint("give the table another target, or leave the column out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What must end a healthy pipeline: a position that is lost, a row that is lost.
+
+use rowtide_core::{ErrorKind, Phase};
+use tokio::time::Instant;
+
+use super::{Driver, PATIENCE};
+use crate::driver::runs::Configuration;
+use crate::log::index_of;
+use crate::oracle;
+use crate::scenario::{Ending, Kind, Scenario, Spec, Want};
+use crate::world::Slot;
+
+impl Driver {
+    pub(super) async fn ending(&mut self, scenario: &Scenario) {
+        match scenario.ending {
+            Ending::Nothing => {}
+            Ending::SlotLost { recreated } => self.slot_lost(scenario, recreated).await,
+            Ending::RowLost => self.row_lost(scenario).await,
+        }
+    }
+
+    /// Somebody takes the slot away, and something happens that it would have kept.
+    async fn slot_lost(&mut self, scenario: &Scenario, recreated: bool) {
+        let follows = {
+            let state = self.world.lock();
+            state.slot.is_some() && oracle::follows(&state)
+        };
+        if !follows {
+            return;
+        }
+        let spec = Spec { table: 0, key: 1, want: Want::Put };
+        {
+            let now = self.world.now();
+            let mut state = self.world.lock();
+            state.log.commit(&[spec], None, (now, 0));
+            state.slots_made += 1;
+            let (incarnation, start) = (state.slots_made, state.log.end());
+            state.slot = recreated.then_some(Slot { incarnation, start, acknowledged: start });
+            state.log.commit(&[spec], None, (now, 0));
+            state.tally.endings += 1;
+        }
+        let before = self.world.lock().durable.content.state.checkpoint.clone();
+        self.must_fail(scenario, ErrorKind::PositionLost).await;
+        if self.world.lock().durable.content.state.checkpoint != before {
+            self.world.violate("lost position", "the checkpoint moved on");
+        }
+    }
+
+    /// Somebody deletes a row in the destination that the log then changes without its values.
+    async fn row_lost(&mut self, scenario: &Scenario) {
+        if self.lose_a_row(scenario) {
+            self.world.lock().tally.endings += 1;
+            self.must_fail(scenario, ErrorKind::Data).await;
+        }
+    }
+
+    fn lose_a_row(&self, scenario: &Scenario) -> bool {
+        let now = self.world.now();
+        let mut state = self.world.lock();
+        let tables = state.durable.content.state.tables.clone();
+        let following = tables.iter().filter(|known| known.phase == Phase::Streaming);
+        for known in following.filter(|known| known.schema.columns.len() > 2) {
+            let Some(table) = index_of(&known.schema.name) else { continue };
+            let held = state.durable.content.held(table);
+            let (key, want) = match scenario.tables[table].kind {
+                Kind::Keyed | Kind::Soft => {
+                    // A row whose large values are not all NULL, or the log would repeat them.
+                    let large = |row: &crate::log::Row| row[3..].iter().any(Option::is_some);
+                    let found =
+                        held.keyed.iter().find(|(_, stored)| !stored.deleted && large(&stored.row));
+                    let Some(key) = found.map(|(key, _)| *key) else { continue };
+                    held.keyed.remove(&key);
+                    (key, Want::Touch)
+                }
+                Kind::Keyless => {
+                    let Some(row) = held.bag.keys().next().copied() else { continue };
+                    let key = row[crate::log::KEY].unwrap_or(0);
+                    held.bag.retain(|row, _| row[crate::log::KEY] != Some(key));
+                    (key, Want::Remove)
+                }
+                Kind::Append => continue,
+            };
+            state.tampered = true;
+            let versions = state.log.tables[table].version();
+            let spec = Spec { table, key, want };
+            if versions != known.schema.version || !state.log.commit(&[spec], None, (now, 0)) {
+                return false;
+            }
+            return true;
+        }
+        false
+    }
+
+    /// One more run, which must fail in this way.
+    async fn must_fail(&mut self, scenario: &Scenario, kind: ErrorKind) {
+        self.start(scenario, Configuration { once: true, resync: Vec::new() });
+        let Some(mut run) = self.current.take() else { return };
+        let deadline = Instant::now() + PATIENCE;
+        let ended = tokio::time::timeout_at(deadline, run.ended()).await.is_ok();
+        if !ended {
+            run.kill().await;
+            self.world.violate("not noticed", format!("no end where {kind:?} was due"));
+            return;
+        }
+        match run.outcome().await {
+            Ok(Err(error)) if error.kind() == kind => {}
+            Ok(Err(error)) => {
+                let detail = format!("failed otherwise than {kind:?}: {}", error.chain());
+                self.world.violate("not noticed", detail);
+            }
+            Ok(Ok(_)) => self.world.violate("not noticed", format!("{kind:?} was due")),
+            Err(violation) => self.world.violate(violation.0, violation.1),
+        }
+    }
+}

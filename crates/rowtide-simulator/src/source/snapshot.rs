@@ -1,0 +1,96 @@
+//! A consistent copy of one table, as a session that sees only what is visible reads it.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arrow_array::{Array, RecordBatch};
+use async_trait::async_trait;
+use rowtide_core::traits::{SnapshotPart, SnapshotRequest, TableSnapshot};
+use rowtide_core::{Error, Fence, Result, TableSchema, fault};
+
+use super::{ModelSource, snapshot_of};
+use crate::log::{Row, apply, index_of};
+use crate::rows::batch;
+use crate::scenario::Site;
+use crate::world::World;
+
+/// How often it is looked whether others have ended.
+const LOOK: Duration = Duration::from_micros(700);
+
+pub(super) async fn open(source: &ModelSource, request: SnapshotRequest) -> Result<TableSnapshot> {
+    let world = &source.world;
+    source.arrive(Site::Snapshot).await?;
+    let table = index_of(&request.table.name).ok_or_else(|| Error::internal("no such table"))?;
+    let (position, running) = {
+        let state = world.lock();
+        (state.log.end(), state.log.unseen(world.now()))
+    };
+    let settle = request.settle && !fault::planted("settle-skipped");
+    while settle && !world.lock().log.unseen(world.now()).is_disjoint(&running) {
+        tokio::time::sleep(LOOK).await;
+    }
+    while world.lock().log.is_locked(table, world.now()) {
+        tokio::time::sleep(LOOK).await;
+    }
+    let (fence, rows) = view(world, table, &request.table)?;
+    source.arrive(Site::Fenced).await?;
+    world.lock().tally.copies += 1;
+    let lanes = rows.chunks(rows.len().div_ceil(request.lanes.max(1)).max(1));
+    let part = |rows: &[Row]| {
+        let chunks = rows.chunks(world.knobs.copy_rows.max(1)).map(<[Row]>::to_vec).collect();
+        let table = Arc::clone(&request.table);
+        let part = Part { world: Arc::clone(world), run: source.run, table, chunks, last: None };
+        Box::new(part) as Box<dyn SnapshotPart>
+    };
+    let mut parts: Vec<_> = lanes.map(part).collect();
+    if parts.is_empty() {
+        parts.push(part(&[]));
+    }
+    let fence = Fence::Xids(fence);
+    Ok(TableSnapshot { fence, position, estimated_rows: None, estimated_bytes: None, parts })
+}
+
+fn view(
+    world: &World,
+    table: usize,
+    wanted: &TableSchema,
+) -> Result<(rowtide_core::XidSnapshot, Vec<Row>)> {
+    let now = world.now();
+    let state = world.lock();
+    if state.log.visible_version(table, now) != wanted.version {
+        return Err(Error::schema_drift(format!("{} changed before its copy", wanted.name)));
+    }
+    let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
+    for transaction in state.log.transactions.iter().filter(|t| t.visible_at <= now) {
+        for change in transaction.changes.iter().filter(|change| change.table == table) {
+            apply(&mut rows, &change.effect);
+        }
+    }
+    Ok((snapshot_of(&state.log, now), rows.into_values().collect()))
+}
+
+/// One lane.
+struct Part {
+    world: Arc<World>,
+    run: u64,
+    table: Arc<TableSchema>,
+    chunks: VecDeque<Vec<Row>>,
+    /// What was handed out last.
+    last: Option<Weak<dyn Array>>,
+}
+
+#[async_trait]
+impl SnapshotPart for Part {
+    async fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+        if self.last.take().is_some_and(|last| last.strong_count() > 0) {
+            self.world.violate("memory", "a lane asked for rows before it let go of the last");
+        }
+        self.world.arrive(self.run, Site::Lane).await?;
+        let Some(rows) = self.chunks.pop_front() else { return Ok(None) };
+        let rows = batch(&self.table, &rows)?;
+        self.last = rows.columns().first().map(Arc::downgrade);
+        Ok(Some((rows, 1)))
+    }
+}
