@@ -10,6 +10,7 @@ use std::io::Write;
 use rowtide_crash::{
     Arena, GAPS, Pauses, Spot, Target, binary, crash_at, gap, spots, torment, zombie,
 };
+use rowtide_sandbox::Major;
 use rowtide_sandbox::testing::{in_ci, start_or_skip};
 
 /// Tests that share the points of one destination.
@@ -22,6 +23,11 @@ fn seed() -> u64 {
 /// A server with the binary; `None` if one of them is not here (a visible skip, and a failure in
 /// CI).
 fn arena() -> Option<Arena> {
+    arena_of(None)
+}
+
+/// The same on a server of one major version.
+fn arena_of(major: Option<Major>) -> Option<Arena> {
     let binary = match binary() {
         Ok(binary) => binary,
         Err(why) if !in_ci() => {
@@ -31,7 +37,7 @@ fn arena() -> Option<Arena> {
         }
         Err(why) => panic!("{why}"),
     };
-    let server = start_or_skip(&Arena::server_options(None, seed()))?;
+    let server = start_or_skip(&Arena::server_options(major, seed()))?;
     Some(Arena::new(server, &binary).unwrap())
 }
 
@@ -89,7 +95,9 @@ fn postgres_survives_an_end_at_points_2_5_8() {
 
 #[test]
 fn gaps_in_the_log_are_noticed() {
-    let Some(arena) = arena() else { return };
+    // The newest server says the least: it passes over a publication that is not there.
+    let newest = Major::installed().into_iter().max_by_key(|major| major.number());
+    let Some(arena) = arena_of(newest) else { return };
     for (name, target) in GAPS.into_iter().zip(Target::ALL.into_iter().cycle()) {
         let damage = gap(&arena, target, name).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(damage.is_none(), "{name}: {damage:#?}");

@@ -5,7 +5,7 @@
 use rowtide_simulator::{play, shrink};
 
 /// Histories in a normal run of the tests, in each of the two halves.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1000;
 
 fn all_hold(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
