@@ -221,6 +221,7 @@ fn schema(held: &mut Held, plan: &TablePlan, change: &SchemaChange) -> Result<()
             });
             (number, fill)
         }
+        SchemaChange::RenameColumn { .. } => return Err(malformed("a column was renamed")),
         SchemaChange::DropColumn { column, .. } => {
             (column.trim_start_matches('c').parse().unwrap_or(0), None)
         }

@@ -42,7 +42,7 @@ pub(crate) fn check(state: &mut State) -> Outcome {
                 streaming(state, known, table, (held, held_before))?;
             }
             Phase::Stopped if phase_before != Some(Phase::Stopped) => stopped(state, known, table)?,
-            Phase::Stopped | Phase::Pending | Phase::Copying | Phase::Loaded => {
+            Phase::Stopped | Phase::Skipped | Phase::Pending | Phase::Copying | Phase::Loaded => {
                 if !Arc::ptr_eq(held, held_before) && held != held_before {
                     let phase = known.phase.as_str();
                     return violated("frozen", format!("t{table} is {phase}, and changed"));

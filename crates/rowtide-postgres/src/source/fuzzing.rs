@@ -108,7 +108,7 @@ fn lines(segment: &Segment) -> Vec<(String, String)> {
                     lines.push((batch.table.name.to_string(), line));
                 }
             }
-            StreamItem::Schema(change) => {
+            StreamItem::Schema { change, .. } => {
                 lines.push((change.table().name.to_string(), format!("{change:?}")));
             }
             StreamItem::Truncate { tables, commit, ordinal } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowtide_core::{DeleteMode, Mode, Result, TableSelection};
-use rowtide_engine::{Environment, Monitor, Pipeline, Settings, Summary, TableRule};
+use rowtide_engine::{Environment, Monitor, Pipeline, Requests, Settings, Summary, TableRule};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -48,6 +48,7 @@ impl Run {
             settings: settings(scenario, &configuration),
             monitor: Monitor::default(),
             environment: Environment::seeded(scenario.seed ^ id << 48),
+            requests: Requests::default(),
         };
         let head = world.lock().log.end();
         let task = Some(tokio::spawn(pipeline.run(shutdown)));
@@ -103,6 +104,7 @@ fn settings(scenario: &Scenario, configuration: &Configuration) -> Settings {
             mode: Some(mode),
             delete: Some(delete),
             metadata: None,
+            schema: None,
             target: None,
         })
     };

