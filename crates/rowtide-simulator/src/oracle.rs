@@ -42,6 +42,10 @@ pub(crate) fn check(state: &mut State) -> Outcome {
                 streaming(state, known, table, (held, held_before))?;
             }
             Phase::Stopped if phase_before != Some(Phase::Stopped) => stopped(state, known, table)?,
+            // What came before the change that the log does not tell is in the same commit.
+            Phase::Pending if phase_before != Some(Phase::Pending) && held != held_before => {
+                stopped(state, known, table)?;
+            }
             Phase::Stopped | Phase::Skipped | Phase::Pending | Phase::Copying | Phase::Loaded => {
                 if !Arc::ptr_eq(held, held_before) && held != held_before {
                     let phase = known.phase.as_str();
