@@ -143,6 +143,9 @@ pub struct StreamStart {
     /// [`Source::stream`] has returned, so what the log holds of them from before that moment, in
     /// another layout than planned, is in the copy already and is left out.
     pub copying: Vec<u64>,
+    /// What the copies in place contain, by the identifier of their table. What the log still
+    /// holds of it, in another layout than the copy's, is left out as well.
+    pub fences: Vec<(u64, Fence)>,
     /// How many bytes of decoded changes may wait before the next [`ChangeStream::next`].
     pub buffer_bytes: usize,
 }
@@ -305,6 +308,9 @@ pub struct Progress<'a> {
     pub checkpoint: Option<&'a Checkpoint>,
     /// The source's identity.
     pub identity: Option<&'a SourceIdentity>,
+    /// The log of before is given up, and every followed table copied again: the stored
+    /// checkpoint goes, and `checkpoint` may lie anywhere.
+    pub restart: bool,
     /// An error that ended a run (stored for `status`).
     pub error: Option<&'a str>,
 }

@@ -3,14 +3,13 @@
 //! An attempt owns everything it starts (writer, stream, copy tasks); when it ends, they end. It
 //! keeps nothing that a later attempt needs: that is all in the destination.
 
+mod attach;
 mod prepare;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowtide_core::traits::{
-    AttachRequest, ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer,
-};
+use rowtide_core::traits::{ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer};
 use rowtide_core::{
     Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TableName, TablePlan, TableState,
     Watermark, fault,
@@ -21,11 +20,11 @@ use tokio::time::Instant;
 use crate::command::{Request, TableCommand, decide};
 use crate::copy::{Copied, Copier, CopyContext};
 use crate::pace::Pace;
-use crate::plan::{Action, Planned, plan_tables};
+use crate::plan::{Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::{Router, Surroundings};
 use crate::{Environment, Pipeline, RunMode, Settings, Summary};
-use prepare::{refuse_foreign, remember_plans, show_tables, stop_dropped};
+use prepare::{remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
 #[derive(Debug, Default)]
@@ -183,6 +182,7 @@ impl<'a> Attempt<'a> {
             checkpoint,
             tables: followed().map(|p| Arc::clone(&p.plan.source)).collect(),
             copying: followed().filter(|p| p.is_copied()).map(|p| p.plan.source.id).collect(),
+            fences: planned.iter().filter_map(Planned::fence).collect(),
             buffer_bytes: self.settings.buffer_bytes,
         }
     }
@@ -209,62 +209,6 @@ impl<'a> Attempt<'a> {
             monitor: self.pipeline.monitor.clone(),
             environment: self.pipeline.environment.clone(),
         }
-    }
-
-    /// Makes or proves the source's side, and stores what is new about it. Tables that were not
-    /// followed for a while are planned anew: the log alone no longer has all of their changes.
-    async fn attach(
-        &self,
-        writer: &mut dyn Writer,
-        state: &PipelineState,
-        planned: &mut [Planned],
-    ) -> Result<Checkpoint> {
-        let source = &self.pipeline.source;
-        let intent = source.operations().intent();
-        if state.identity.is_none() {
-            refuse_foreign(source.as_ref(), &self.pipeline.name).await?;
-            // The intent is durable before anything is made at the source, so that a crash in
-            // between leaves nothing that nobody owns.
-            fault::point("intent.before")?;
-            writer.commit(Progress { identity: Some(&intent), ..Progress::default() }).await?;
-            fault::point("intent.stored")?;
-        }
-        let followed = planned.iter().filter(|p| p.is_followed());
-        let tables: Vec<_> = followed.map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
-        let identity = state.identity.as_ref().unwrap_or(&intent);
-        let known = Some((identity, state.checkpoint.as_ref()));
-        let attached = source.attach(AttachRequest { tables: &tables, known }).await?;
-        if let Some(stored) = &state.checkpoint
-            && !attached.checkpoint.covers(stored)
-        {
-            return Err(Error::internal(format!(
-                "the source would start at {} although {stored} is durable",
-                attached.checkpoint
-            )));
-        }
-        for one in planned.iter_mut() {
-            let name = &one.plan.source.name;
-            let known = state.table(name).filter(|known| known.phase == Phase::Streaming);
-            if let Some(known) = known.filter(|_| attached.added.contains(name)) {
-                if matches!(one.action, Action::Follow(_)) {
-                    one.catch_up(self.settings.mode);
-                }
-                // With the identity, or a crash would forget that the log has a gap for it. Also
-                // if it is to be copied again anyway: a later run may not be told so.
-                let phase = Phase::Pending;
-                writer.remember(&TableState { phase, ..known.clone() }).await?;
-            }
-        }
-        let progress = Progress {
-            checkpoint: Some(&attached.checkpoint),
-            identity: Some(&attached.identity),
-            error: None,
-        };
-        fault::point("attach.before")?;
-        writer.commit(progress).await?;
-        fault::point("attach.stored")?;
-        tracing::info!(checkpoint = %attached.checkpoint, "source attached");
-        Ok(attached.checkpoint)
     }
 }
 
@@ -426,29 +370,23 @@ impl Running<'_> {
     /// A copy ended: put it in place with what was kept aside, or deal with its failure.
     async fn copied(&mut self, (plan, outcome): (TablePlan, Result<Copied>)) -> Result<()> {
         let name = plan.source.name.clone();
-        let changes = match outcome {
-            Ok(copied) => {
-                let changes = self.router.promote(self.writer.as_mut(), copied).await?;
-                self.attempt.pipeline.monitor.table(&name, |table| {
-                    table.finished = Some(self.attempt.pipeline.environment.instant());
-                    if table.phase != Phase::Stopped {
-                        table.phase = Phase::Streaming;
-                    }
-                });
-                changes
-            }
+        let writer = self.writer.as_mut();
+        let replayed = match outcome {
+            Ok(copied) => Some(self.router.promote(writer, copied).await?),
             Err(error) if error.kind() == ErrorKind::SchemaDrift => {
-                return Err(Error::unavailable(format!("{name} changed before it was copied"))
-                    .with_hint("nothing to do: it is copied again in its new shape")
-                    .with_source(error));
+                let reason = format!("it changed before it was copied: {}", error.chain());
+                self.router.copy_again(writer, &plan, reason).await?;
+                None
             }
             Err(error) if error.kind() == ErrorKind::Data => {
                 let mut reason = error.chain();
                 if let Some(hint) = error.hint() {
                     reason = format!("{reason} ({hint})");
                 }
-                self.router.stop(self.writer.as_mut(), &plan, reason).await?;
-                0
+                self.router.stop(writer, &plan, reason).await?;
+                // Not to be tried again by a later attempt of this run.
+                self.attempt.reached.promoted.push(name.clone());
+                None
             }
             Err(error) => return Err(error.context(format!("copying {name}"))),
         };
@@ -456,9 +394,18 @@ impl Running<'_> {
         self.writer.commit(Progress::default()).await?;
         fault::point("promote.committed")?;
         self.attempt.reached.committed = true;
+        let Some(changes) = replayed else { return Ok(()) };
         self.attempt.reached.promoted.push(name.clone());
         tracing::info!(table = %name, replayed = changes, "copy in place");
-        self.attempt.pipeline.monitor.update(|snapshot| snapshot.stream.changes += changes);
+        let now = self.attempt.pipeline.environment.instant();
+        let monitor = &self.attempt.pipeline.monitor;
+        monitor.table(&name, |table| {
+            table.finished = Some(now);
+            if table.phase == Phase::Copying {
+                table.phase = Phase::Streaming;
+            }
+        });
+        monitor.update(|snapshot| snapshot.stream.changes += changes);
         Ok(())
     }
 

@@ -53,6 +53,14 @@ impl Planned {
         };
     }
 
+    /// What the table's copy contains, if it is in place, by the table's identifier.
+    pub(crate) fn fence(&self) -> Option<(u64, Fence)> {
+        match &self.action {
+            Action::Follow(fence) => Some((self.plan.source.id, fence.clone())),
+            _ => None,
+        }
+    }
+
     /// Whether the stream must deliver this table.
     pub(crate) fn is_followed(&self) -> bool {
         matches!(self.action, Action::Copy | Action::Follow(_))

@@ -193,6 +193,23 @@ impl Router {
         &self.recopies
     }
 
+    /// Leaves one table for a new copy, within the open epoch.
+    pub(crate) async fn copy_again(
+        &mut self,
+        writer: &mut dyn Writer,
+        plan: &TablePlan,
+        reason: String,
+    ) -> Result<()> {
+        self.recopies.push(plan.source.name.clone());
+        match self.routes.get_mut(&plan.source.id) {
+            Some(route) => route.copy_again(writer, reason, &self.around.monitor).await,
+            None => {
+                let reason = Some(reason);
+                writer.remember(&TableState { reason, ..plan.state(Phase::Pending) }).await
+            }
+        }
+    }
+
     /// Stops one table, within the open epoch.
     pub(crate) async fn stop(
         &mut self,

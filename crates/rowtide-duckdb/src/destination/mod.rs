@@ -180,6 +180,7 @@ impl Writer for DuckdbWriter {
 
     async fn commit(&mut self, progress: Progress<'_>) -> Result<()> {
         let progress = OwnedProgress {
+            restart: progress.restart,
             checkpoint: progress.checkpoint.cloned(),
             identity: progress.identity.cloned(),
             error: progress.error.map(str::to_owned),
@@ -196,6 +197,7 @@ impl Drop for DuckdbWriter {
 
 /// A [`Progress`] that can move to another thread.
 struct OwnedProgress {
+    restart: bool,
     checkpoint: Option<Checkpoint>,
     identity: Option<SourceIdentity>,
     error: Option<String>,
@@ -204,6 +206,7 @@ struct OwnedProgress {
 impl OwnedProgress {
     fn borrow(&self) -> Progress<'_> {
         Progress {
+            restart: self.restart,
             checkpoint: self.checkpoint.as_ref(),
             identity: self.identity.as_ref(),
             error: self.error.as_deref(),

@@ -321,14 +321,20 @@ impl Session {
     /// Ends the epoch: records `progress` if this is still the pipeline's writer, and commits.
     pub(super) fn commit(&mut self, progress: Progress<'_>) -> Result<()> {
         self.begin()?;
-        let mut checkpoint = self.checkpoint.clone();
+        let mut checkpoint = match progress.restart {
+            true => Checkpoint::default(),
+            false => self.checkpoint.clone(),
+        };
         if let Some(next) = progress.checkpoint {
             checkpoint.advance(next)?;
         }
         let text = progress.checkpoint.map(state::document).transpose()?;
         let next = Control {
             commits: self.control.commits + 1,
-            checkpoint: text.or_else(|| self.control.checkpoint.clone()),
+            checkpoint: match progress.restart {
+                true => text,
+                false => text.or_else(|| self.control.checkpoint.clone()),
+            },
             ..self.control.clone()
         };
         if fault::planted("checkpoint-outside-commit") {

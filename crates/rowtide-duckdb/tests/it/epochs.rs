@@ -29,8 +29,12 @@ async fn state_is_stored_and_peeked() {
     assert_eq!(writer.state().await.unwrap().checkpoint, None);
     let identity = SourceIdentity(serde_json::json!({"system": "7'\"", "slot": "s"}));
     let at = checkpoint(42);
-    let progress =
-        Progress { checkpoint: Some(&at), identity: Some(&identity), error: Some("it's gone") };
+    let progress = Progress {
+        checkpoint: Some(&at),
+        identity: Some(&identity),
+        error: Some("it's gone"),
+        restart: false,
+    };
     writer.commit(progress).await.unwrap();
     writer.commit(Progress::default()).await.unwrap();
     let state = writer.state().await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rowtide_core::traits::Progress;
-use rowtide_core::{Error, ErrorKind, Result, fault};
+use rowtide_core::{Checkpoint, Error, ErrorKind, Result, fault};
 use tokio_postgres::types::ToSql;
 
 use super::link::Link;
@@ -17,7 +17,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Changes the pipeline's row.
 const RECORD: &str = "UPDATE _rowtide.pipelines SET commits = commits + 1, \
-     checkpoint = coalesce($4, checkpoint), position = coalesce($5, position), \
+     checkpoint = CASE WHEN $8 THEN $4 ELSE coalesce($4, checkpoint) END, \
+     position = coalesce($5, position), \
      updated_at = CASE WHEN $4::text IS NULL THEN updated_at \
                   ELSE pg_catalog.clock_timestamp() END, \
      identity = coalesce($6, identity), last_error = coalesce($7, last_error), \
@@ -35,7 +36,10 @@ impl Session {
     /// Ends the epoch: records `progress` if this is still the pipeline's writer, and commits.
     pub(super) async fn commit(&mut self, progress: Progress<'_>) -> Result<()> {
         self.begin().await?;
-        let mut checkpoint = self.checkpoint.clone();
+        let mut checkpoint = match progress.restart {
+            true => Checkpoint::default(),
+            false => self.checkpoint.clone(),
+        };
         if let Some(next) = progress.checkpoint {
             checkpoint.advance(next)?;
         }
@@ -71,7 +75,7 @@ impl Session {
         let checkpoint = progress.checkpoint.map(state::document).transpose()?;
         let position = progress.checkpoint.map(ToString::to_string);
         let identity = progress.identity.map(state::document).transpose()?;
-        let values: [&(dyn ToSql + Sync); 7] = [
+        let values: [&(dyn ToSql + Sync); 8] = [
             &&*self.pipeline,
             &self.control.fencing_epoch,
             &self.control.commits,
@@ -79,6 +83,7 @@ impl Session {
             &position,
             &identity,
             &progress.error,
+            &progress.restart,
         ];
         let changed = self.sql().client().execute(&statement, &values).await;
         changed.map_err(|error| from_driver(doing, error))

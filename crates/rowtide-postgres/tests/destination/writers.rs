@@ -20,8 +20,12 @@ pub(crate) async fn what_is_stored_is_read_again(db: &Db<'_>) {
     state.rows_copied = 9;
     writer.remember(&state).await.unwrap();
     assert!(writer.state().await.unwrap().tables.is_empty(), "nothing is committed yet");
-    let progress =
-        Progress { checkpoint: Some(&at), identity: Some(&identity), error: Some("it broke") };
+    let progress = Progress {
+        checkpoint: Some(&at),
+        identity: Some(&identity),
+        error: Some("it broke"),
+        restart: false,
+    };
     writer.commit(progress).await.unwrap();
     writer.commit(Progress::default()).await.unwrap();
     let stored = destination.peek(db.pipeline()).await.unwrap().unwrap();

@@ -169,6 +169,9 @@ impl ModelWriter {
 
 /// What a commit records beside the data.
 fn note(state: &mut PipelineState, progress: Progress<'_>) -> Result<()> {
+    if progress.restart {
+        state.checkpoint = None;
+    }
     if let Some(checkpoint) = progress.checkpoint {
         state.checkpoint.get_or_insert_default().advance(checkpoint)?;
     }

@@ -34,12 +34,6 @@ pub(super) struct Following {
     fence: Option<Fence>,
 }
 
-/// Whether the stream leaves out what a copy in place contains when the log shows it in an older
-/// layout than the copy has. A source that is not told the fences cannot: it stops the table,
-/// loudly and without need. PostgreSQL's source does so after a restart between the end of a
-/// copy and the moment at which the stream passes the change of the layout.
-const KNOWS_FENCES: bool = true;
-
 /// A batch that was handed out.
 struct Given {
     table: usize,
@@ -70,11 +64,10 @@ impl Stream {
         durable: watch::Receiver<Checkpoint>,
     ) -> Self {
         let world = Arc::clone(&source.world);
-        let remembered = world.lock().durable.content.state.clone();
         let following = |schema: &Arc<rowtide_core::TableSchema>| {
             let copying = start.copying.contains(&schema.id);
-            let known = remembered.table(&schema.name).filter(|_| KNOWS_FENCES && !copying);
-            let fence = known.and_then(|known| known.fence.clone());
+            let fence = start.fences.iter().find(|(id, _)| *id == schema.id);
+            let fence = fence.map(|(_, fence)| fence.clone());
             let following = Following { version: schema.version, stopped: false, copying, fence };
             Some((index_of(&schema.name)?, following))
         };
