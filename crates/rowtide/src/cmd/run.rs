@@ -133,25 +133,32 @@ async fn preflight(
     refuse_unknown(&settings.resync, &known)?;
     refuse_errors(&findings, (settings, &known), output)?;
     match is_new {
-        true => refuse_new(configuration, (source, destination)).await,
+        true => {
+            let found = look_at_targets(configuration, (source, destination), &known).await?;
+            refuse_errors(&found, (settings, &known), output)?;
+            refuse_taken(configuration, source).await
+        }
         false => Ok(()),
     }
 }
 
-/// What must not be there when a pipeline begins.
-async fn refuse_new(
+/// What the destination says of tables that a new pipeline would make there. Found only after the
+/// slot and the publication were made, it would leave these behind.
+async fn look_at_targets(
     configuration: &Configuration,
     (source, destination): (&dyn Source, &dyn Destination),
-) -> Result<()> {
+    known: &PipelineState,
+) -> Result<Vec<Finding>> {
+    let discovered = source.discover(&configuration.settings.selection).await?;
+    let mut plans = configuration.plans(&discovered, known, destination.capabilities())?;
+    // What a full load has copied, the next one replaces, whatever it looks like.
+    plans.retain(|plan| known.table(&plan.source.name).is_none());
+    destination.preflight(&plans).await
+}
+
+/// Refuses a name under which the source is followed already.
+async fn refuse_taken(configuration: &Configuration, source: &dyn Source) -> Result<()> {
     let name = &configuration.pipeline;
-    let found = destination.preflight(&[]).await?;
-    if let Some(finding) = found.into_iter().find(|f| f.severity == Severity::Error) {
-        let error = Error::config(format!("{}: {}", finding.subject, finding.message));
-        return Err(match finding.fix {
-            Some(fix) => error.with_hint(fix),
-            None => error,
-        });
-    }
     // A slot that this destination knows nothing of is how far another destination has come:
     // making it anew would cost that one its place in the log.
     let follows = configuration.settings.mode != RunMode::FullLoad;

@@ -297,6 +297,45 @@ fn a_table_of_somebody_else_in_the_file_is_left_alone() {
     drop(runtime);
     let run = case.run(&["--once"]).run(LIMIT).unwrap();
     assert_eq!(run.code(), 2, "{run:?}");
-    assert!(run.stderr.contains("public.t"), "{run:?}");
+    assert!(run.stderr.contains("public.t") && run.stderr.contains("did not make"), "{run:?}");
     assert_eq!(case.rows("SELECT mine FROM public.t"), ["42"]);
+    assert_nothing_made(&case);
+    // Out of the way, nothing else is.
+    case.config("[[table]]\nmatch = \"public.t\"\ntarget = \"public.mine_not\"");
+    case.once();
+    assert_eq!(case.rows("SELECT id FROM public.mine_not"), ["1"]);
+}
+
+#[test]
+fn a_table_of_somebody_else_in_the_database_is_left_alone() {
+    let Some(case) = Case::start(ONE_TABLE) else { return };
+    case.sql("CREATE DATABASE warehouse");
+    let there = |sql: &str| case.server.psql("warehouse", sql).unwrap();
+    there("CREATE TABLE t AS SELECT 42 AS mine");
+    let to = case.server.url("warehouse");
+    let config = case.config("").display().to_string();
+    let run = || refused(&case, &["run", "--once", "--config", &config, "--to", &to], 2, &[
+        "table public.t", "did not make", "another target",
+    ]);
+    run();
+    assert_nothing_made(&case);
+    assert_eq!(there("SELECT mine FROM t"), "42");
+    assert_eq!(there("SELECT count(*) FROM pg_namespace WHERE nspname = '_rowtide'"), "0");
+    // Refused as well is what has no place under its name.
+    there("DROP TABLE t");
+    case.sql("CREATE TABLE u (id int PRIMARY KEY)");
+    there("CREATE VIEW u AS SELECT 1 AS id");
+    refused(&case, &["run", "--once", "--config", &config, "--to", &to], 2, &["table public.u"]);
+    assert_nothing_made(&case);
+    there("DROP VIEW u");
+    let arguments = ["run", "--once", "--config", &config, "--to", &to];
+    case.command(&arguments).run(LIMIT).and_then(Finished::success).unwrap();
+    assert_eq!(there("SELECT id FROM t"), "1");
+}
+
+/// Nothing that would have to be removed by hand, or keep the source's log.
+fn assert_nothing_made(case: &Case) {
+    for what in ["pg_replication_slots", "pg_publication"] {
+        assert_eq!(case.value(&format!("SELECT count(*) FROM {what}")), "0", "{what}");
+    }
 }
