@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rowtide-simulator", &["rowtide-core", "rowtide-engine"]),
     ("rowtide-testkit", &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"]),
     ("rowtide-bench", &["rowtide-sandbox", "rowtide-testkit"]),
+    ("rowtide-crash", &["rowtide-core", "rowtide-sandbox", "rowtide-testkit"]),
     (
         "rowtide",
         &[
