@@ -231,6 +231,17 @@ fn rendered(name: &str, kind: &str) -> Rendered {
             format!("(extract(epoch from {c}) * 1000000)::bigint::text"),
             format!("epoch_us({c})::VARCHAR"),
         ),
+        // Months, days and microseconds: each side prints them in words of its own.
+        "interval" => {
+            let part = |name: &str| format!("extract({name} FROM {c})::bigint");
+            let [year, month, day] = ["year", "month", "day"].map(part);
+            let [hour, minute, second] = ["hour", "minute", "microseconds"].map(part);
+            let text = format!(
+                "({year} * 12 + {month})::text || ' ' || {day}::text || ' ' || \
+                 ({hour} * 3600000000 + {minute} * 60000000 + {second})::text"
+            );
+            (text.clone(), text)
+        }
         "bytea" => (format!("encode({c}, 'hex')"), format!("lower(hex({c}))")),
         "real" | "double precision" => (
             // Both sides round to the same 15 significant digits.

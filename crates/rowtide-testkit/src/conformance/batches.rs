@@ -195,6 +195,9 @@ async fn alter(writer: &mut dyn Writer, table: &Table, alteration: &Alteration) 
         Alteration::Dropped { column, .. } => {
             SchemaChange::DropColumn { table: source, column: column.clone() }
         }
+        Alteration::Renamed { from, at } => {
+            SchemaChange::RenameColumn { table: source, column: *at, from: from.clone() }
+        }
     };
     writer.apply_schema(&table.plan, &change).await?;
     writer.remember(&table.plan.state(Phase::Streaming)).await

@@ -198,6 +198,17 @@ impl Table {
         Self { plan: self.plan.with_source(Arc::new(source)) }
     }
 
+    /// The next version of the table: with a column under another name.
+    #[must_use]
+    pub fn renamed(&self, from: &str, to: &str) -> Self {
+        let mut source = (*self.plan.source).clone();
+        let at = source.index_of(from).expect("the column is there");
+        source.version += 1;
+        let field = source.columns[at].field.as_ref().clone();
+        source.columns[at].field = Arc::new(field.with_name(to));
+        Self { plan: self.plan.with_source(Arc::new(source)) }
+    }
+
     /// The destination's name.
     pub fn target(&self) -> &TableName {
         &self.plan.target
@@ -255,6 +266,12 @@ impl Table {
         let at = before.plan.source.index_of(column).expect("the column was there");
         Event::Schema(self.clone(), Alteration::Dropped { column: column.to_owned(), at })
     }
+
+    /// This is the version after `column` of the version `before` got another name.
+    pub fn was_renamed(&self, before: &Self, column: &str) -> Event {
+        let at = before.plan.source.index_of(column).expect("the column was there");
+        Event::Schema(self.clone(), Alteration::Renamed { from: column.to_owned(), at })
+    }
 }
 
 fn column(number: i32, name: &str, kind: Kind, nullable: bool) -> Column {
@@ -293,6 +310,13 @@ pub enum Alteration {
         /// Its name.
         column: String,
         /// Its index before.
+        at: usize,
+    },
+    /// A column has another name.
+    Renamed {
+        /// Its name before.
+        from: String,
+        /// Its index.
         at: usize,
     },
 }

@@ -37,6 +37,7 @@ impl Rows {
             Event::Schema(_, Alteration::Dropped { at, .. }) => {
                 self.0.iter_mut().for_each(|row| drop(row.remove(*at)));
             }
+            Event::Schema(_, Alteration::Renamed { .. }) => {}
             Event::Change(table, change) => self.change(table, change),
         }
     }

@@ -6,6 +6,7 @@ pub mod faults;
 pub mod fencing;
 pub mod keyed;
 pub mod keyless;
+pub mod ledger;
 pub mod metadata;
 pub mod names;
 pub mod ownership;
@@ -251,8 +252,17 @@ macro_rules! destination_conformance {
                 a_column_is_added_without_a_fill,
                 a_column_is_dropped,
                 a_column_comes_back_with_another_type,
+                a_column_is_renamed,
+                a_key_column_is_renamed,
+                a_column_is_renamed_in_case_only,
+                a_column_is_renamed_among_other_changes,
                 a_schema_change_goes_with_its_epoch,
                 history_outlives_schema_changes,
+                history_outlives_a_rename,
+                history_outlives_a_rename_to_a_name_that_it_has,
+            };
+            together: ledger::{
+                what_was_done_is_told_with_the_data,
             };
             together: copies::{
                 lanes_fill_one_table,

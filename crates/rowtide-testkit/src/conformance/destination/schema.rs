@@ -1,10 +1,12 @@
 //! Columns that come and go between rows.
 
+use rowtide_core::Phase;
 use rowtide_core::traits::Writer;
 
-use super::{Case, commit, epoch};
-use crate::conformance::batches::apply;
+use super::{Case, PIPELINE, commit, epoch};
+use crate::conformance::batches::{apply, copied_rows};
 use crate::conformance::model::{Cell, Kind, Log, NULL, SAME, Table};
+use crate::conformance::oracle::TextRow;
 use crate::row;
 
 /// Rows before, around and after a change of the table, as one epoch and as three. The second
@@ -25,7 +27,7 @@ async fn in_one_epoch_and_in_several(case: &Case, log: &Log, (first, after): (&T
         assert_remembered(&mut writer, after).await;
         drop(writer);
         assert_remembered(&mut case.open().await, after).await;
-        case.destination().teardown(super::PIPELINE).await.unwrap();
+        case.destination().teardown(PIPELINE).await.unwrap();
     }
 }
 
@@ -103,6 +105,89 @@ pub async fn a_column_comes_back_with_another_type(case: Case) {
     in_one_epoch_and_in_several(&case, &log, (&first, &third)).await;
 }
 
+/// The rows keep what they hold under the new name.
+pub async fn a_column_is_renamed(case: Case) {
+    let first = Table::items();
+    let second = first.renamed("note", "Remark");
+    let mut log = Log::default();
+    log.commit((1..6).map(|id| first.insert(row![id, "before", format!("note {id}")])));
+    log.commit([
+        // Changed rows, then the table, then rows again, in one transaction.
+        first.update(row![1, "changed", SAME]),
+        first.delete(row![2]),
+        first.insert(row![7, "same transaction", NULL]),
+        second.was_renamed(&first, "note"),
+        second.update(row![3, SAME, "new"]),
+        second.update(row![4, "new", SAME]),
+        second.insert(row![8, "after", "eight"]),
+        second.change_key(row![5], row![9, SAME, SAME]),
+    ]);
+    log.commit([second.update(row![1, SAME, NULL]), second.update(row![8, "x", SAME])]);
+    in_one_epoch_and_in_several(&case, &log, (&first, &second)).await;
+}
+
+/// Rows are found by the key's new name.
+pub async fn a_key_column_is_renamed(case: Case) {
+    let columns = [("a", Kind::Integer), ("b", Kind::Text), ("c", Kind::Text)];
+    let first = Table::new(12, "pairs", &columns, &[1, 0]);
+    let second = first.renamed("a", "number");
+    let mut log = Log::default();
+    log.commit((1..6).map(|id| first.insert(row![id, "k", format!("value {id}")])));
+    log.commit([
+        first.update(row![1, "k", "changed"]),
+        first.delete(row!["k", 2]),
+        second.was_renamed(&first, "a"),
+        second.update(row![3, "k", SAME]),
+        second.insert(row![8, "k", "after"]),
+        second.change_key(row!["k", 4], row![9, "l", SAME]),
+        second.delete(row!["k", 1]),
+    ]);
+    log.commit([second.delete(row!["k", 5]), second.update(row![9, "l", "moved"])]);
+    in_one_epoch_and_in_several(&case, &log, (&first, &second)).await;
+}
+
+/// Where names that differ only in case are one name, this is a change as well.
+pub async fn a_column_is_renamed_in_case_only(case: Case) {
+    for first in [Table::items(), Table::items().appending()] {
+        let second = first.renamed("note", "NOTE");
+        let third = second.renamed("name", "Name");
+        let mut log = Log::default();
+        log.commit((1..4).map(|id| first.insert(row![id, "before", "n"])));
+        log.commit([
+            second.was_renamed(&first, "note"),
+            second.update(row![1, SAME, "new"]),
+            third.was_renamed(&second, "name"),
+            third.update(row![2, "new", SAME]),
+        ]);
+        log.commit([third.insert(row![8, "after", "x"]), third.update(row![3, SAME, NULL])]);
+        in_one_epoch_and_in_several(&case, &log, (&first, &third)).await;
+    }
+}
+
+/// Several changes of the table in one transaction, and a name that is taken over.
+pub async fn a_column_is_renamed_among_other_changes(case: Case) {
+    let first = Table::items();
+    let second = first.added("more", Kind::Integer);
+    let third = second.dropped("name");
+    let fourth = third.renamed("note", "name");
+    let fifth = fourth.renamed("more", "note");
+    let mut log = Log::default();
+    log.commit((1..5).map(|id| first.insert(row![id, "before", format!("note {id}")])));
+    log.commit([
+        first.update(row![1, "changed", SAME]),
+        second.was_added(5),
+        second.update(row![2, SAME, SAME, 6]),
+        third.was_dropped(&second, "name"),
+        fourth.was_renamed(&third, "note"),
+        fourth.update(row![3, SAME, 7]),
+        fifth.was_renamed(&fourth, "more"),
+        fifth.insert(row![8, "eight", 8]),
+        fifth.update(row![4, "four", SAME]),
+    ]);
+    log.commit([fifth.update(row![8, SAME, NULL]), fifth.delete(row![1])]);
+    in_one_epoch_and_in_several(&case, &log, (&first, &fifth)).await;
+}
+
 /// A change of a table that was not committed did not happen.
 pub async fn a_schema_change_goes_with_its_epoch(case: Case) {
     let first = Table::items();
@@ -150,4 +235,61 @@ pub async fn history_outlives_schema_changes(case: Case) {
     }
     expected.sort();
     super::assert_rows("history", &case.history(&second).await, &expected);
+}
+
+/// In mode append, too, the values go along under the new name.
+pub async fn history_outlives_a_rename(case: Case) {
+    let first = Table::items().appending();
+    let second = first.renamed("note", "remark");
+    let mut log = Log::default();
+    log.commit([first.insert(row![1, "a", "one"])]);
+    log.commit([
+        first.insert(row![2, "b", "two"]),
+        second.was_renamed(&first, "note"),
+        second.update(row![2, SAME, "zwei"]),
+        second.update(row![2, "c", SAME]),
+    ]);
+    in_one_epoch_and_in_several(&case, &log, (&first, &second)).await;
+}
+
+/// In mode append a column stays when it is gone at the source. If another one takes its name
+/// later, the events go on in it, and what stood in either stays.
+pub async fn history_outlives_a_rename_to_a_name_that_it_has(case: Case) {
+    let first = Table::items().appending();
+    let second = first.dropped("note");
+    let third = second.renamed("name", "note");
+    for together in [true, false] {
+        let mut log = Log::default();
+        log.commit([first.insert(row![1, "a", "one"])]);
+        log.commit([second.insert(row![8, "eight"])]);
+        log.commit([third.was_renamed(&second, "name"), third.insert(row![9, "nine"])]);
+        log.commit([third.update(row![9, "neun"]), third.update(row![9, SAME])]);
+        let mut writer = case.prepare(&[&first]).await;
+        epoch(&mut writer, &log, (0, 1)).await.unwrap();
+        // Nobody followed when the column went: the table is copied again.
+        let mut loaders = case.destination().load(PIPELINE, &second.plan, 1).await.unwrap();
+        let mut loader = loaders.remove(0);
+        loader.write(copied_rows(&second, &[row![7, "copied"]], 900)).await.unwrap();
+        loader.finish().await.unwrap();
+        writer.promote(&second.plan).await.unwrap();
+        writer.remember(&second.plan.state(Phase::Streaming)).await.unwrap();
+        commit(&mut writer, 1).await.unwrap();
+        let pieces: &[(usize, usize)] =
+            if together { &[(1, 4)] } else { &[(1, 2), (2, 3), (3, 4)] };
+        for piece in pieces {
+            epoch(&mut writer, &log, *piece).await.unwrap();
+        }
+        assert_remembered(&mut writer, &third).await;
+        let columns = ["id", "name", "note"].map(|name| (name.to_owned(), Kind::Text));
+        let mut rows = case.subject.rows(first.target(), &columns).await.unwrap();
+        rows.sort();
+        let rows: Vec<String> = rows.iter().map(|row| text(row)).collect();
+        assert_eq!(rows, ["1|a|one", "7|copied|∅", "8|eight|∅", "9|∅|∅", "9|∅|neun", "9|∅|nine"]);
+        drop(writer);
+        case.destination().teardown(PIPELINE).await.unwrap();
+    }
+}
+
+fn text(row: &TextRow) -> String {
+    row.iter().map(|cell| cell.as_deref().unwrap_or("∅")).collect::<Vec<_>>().join("|")
 }

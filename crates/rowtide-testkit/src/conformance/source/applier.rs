@@ -99,10 +99,12 @@ impl Applier {
     pub async fn connect(&mut self, buffer_bytes: usize) -> Result<()> {
         self.stream = None;
         let copying = self.tables.values().filter(|table| table.fence.is_none());
+        let fence = |table: &Followed| Some((table.schema.id, table.fence.clone()?));
         let start = StreamStart {
             checkpoint: self.at.clone(),
             tables: self.tables.values().map(|table| Arc::clone(&table.schema)).collect(),
             copying: copying.map(|table| table.schema.id).collect(),
+            fences: self.tables.values().filter_map(fence).collect(),
             buffer_bytes,
         };
         let stream = self.source.stream(start, self.durable.subscribe());
