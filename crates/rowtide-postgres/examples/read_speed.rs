@@ -73,6 +73,7 @@ async fn measure(server: &PostgresServer, rows: u64) -> Outcome<()> {
         checkpoint: attached.checkpoint,
         tables,
         copying: Vec::new(),
+        fences: Vec::new(),
         buffer_bytes: 64 << 20,
     };
     let meter = Meter::start()?;

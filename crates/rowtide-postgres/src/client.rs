@@ -132,20 +132,36 @@ fn driver_config(options: &PostgresOptions, application: &str) -> Config {
 
 /// An SQL client with the words to say what failed.
 #[derive(Clone)]
-pub(crate) struct Sql(Arc<Client>);
+pub(crate) struct Sql {
+    client: Arc<Client>,
+    /// How long an answer may take.
+    limit: Option<Duration>,
+}
 
 impl Sql {
     pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Result<Self> {
-        connect(options, application).await.map(|client| Self(Arc::new(client)))
+        let client = Arc::new(connect(options, application).await?);
+        Ok(Self { client, limit: None })
+    }
+
+    /// The same for what a server answers at once: gives up after [`ANSWER`].
+    #[must_use]
+    pub(crate) fn answering(self) -> Self {
+        Self { limit: Some(ANSWER), ..self }
     }
 
     pub(crate) fn client(&self) -> &Client {
-        &self.0
+        &self.client
     }
 
     /// Runs statements without results.
     pub(crate) async fn execute(&self, doing: &str, sql: &str) -> Result<()> {
-        self.0.batch_execute(sql).await.map_err(|error| from_driver(doing, error))
+        answered(self.limit, doing, self.execute_in_time(doing, sql)).await
+    }
+
+    /// Runs statements that wait for others, and bound that themselves.
+    pub(crate) async fn execute_in_time(&self, doing: &str, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).await.map_err(|error| from_driver(doing, error))
     }
 
     /// All rows of a query.
@@ -155,7 +171,11 @@ impl Sql {
         sql: &str,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>> {
-        self.0.query(sql, parameters).await.map_err(|error| from_driver(doing, error))
+        let answer = async {
+            let answer = self.client.query(sql, parameters).await;
+            answer.map_err(|error| from_driver(doing, error))
+        };
+        answered(self.limit, doing, answer).await
     }
 
     /// The one row of a query.
@@ -165,8 +185,30 @@ impl Sql {
         sql: &str,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<tokio_postgres::Row> {
-        self.0.query_one(sql, parameters).await.map_err(|error| from_driver(doing, error))
+        let answer = async {
+            let answer = self.client.query_one(sql, parameters).await;
+            answer.map_err(|error| from_driver(doing, error))
+        };
+        answered(self.limit, doing, answer).await
     }
+}
+
+/// How long a server may take for what it does at once: a connection can fall silent without
+/// being lost, when what is in between answers for the server.
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
+
+/// Gives up on what takes longer than `limit`.
+pub(crate) async fn answered<T>(
+    limit: Option<Duration>,
+    doing: &str,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(limit) = limit else { return answer.await };
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("{doing}: no answer within {} s", limit.as_secs_f32());
+        Err(Error::unavailable(message)
+            .with_hint("check that the server is not overloaded, and the way to it"))
+    })
 }
 
 /// A column of a row, with an error instead of a panic.
@@ -178,4 +220,39 @@ pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
         Error::internal(format!("column {index} of a catalog query is not as expected"))
             .with_source(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rowtide_core::ErrorKind;
+    use rowtide_sandbox::ServerOptions;
+    use rowtide_sandbox::testing::start_or_skip;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_answered_is_given_up() {
+        let Some(server) = start_or_skip(&ServerOptions::default()) else { return };
+        let options = PostgresOptions::from_url(&server.url("postgres"), &|_| None).unwrap();
+        let sql = Sql::connect(&options, "test").await.unwrap();
+        assert_eq!(sql.clone().answering().limit, Some(ANSWER));
+        let limited = Sql { limit: Some(Duration::from_millis(200)), ..sql.clone() };
+        let began = Instant::now();
+        for error in [
+            limited.rows("asking", "SELECT pg_catalog.pg_sleep(60)", &[]).await.err(),
+            limited.row("asking", "SELECT pg_catalog.pg_sleep(60)", &[]).await.err(),
+            limited.execute("asking", "SELECT pg_catalog.pg_sleep(60)").await.err(),
+        ] {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.message().contains("asking: no answer within"), "{error}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        // What bounds itself may take longer.
+        let other = Sql::connect(&options, "test").await.unwrap();
+        let patient = Sql { limit: Some(Duration::from_millis(200)), ..other };
+        patient.execute_in_time("waiting", "SELECT pg_catalog.pg_sleep(0.5)").await.unwrap();
+    }
 }

@@ -42,7 +42,8 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChan
         SchemaChange::RenameColumn { table, column, from } => {
             let to = table.columns[*column].name();
             let standing = session::columns(&session.connection, &target)?;
-            if plan.mode == Mode::Append && column_like(&standing, to).is_some() {
+            let is_new = fold(to) != fold(from);
+            if is_new && plan.mode == Mode::Append && column_like(&standing, to).is_some() {
                 // History that an earlier copy kept has a column of the new name already.
                 return fit(session, plan, &[Arc::clone(&table.columns[*column].field)]);
             }

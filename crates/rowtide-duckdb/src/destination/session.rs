@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use rowtide_core::traits::Progress;
 use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState, fault};
 
@@ -444,11 +444,16 @@ pub(super) fn appender(
     schema: &Schema,
 ) -> Result<Appender> {
     let names = [&*target.catalog, &*target.schema, &*target.name];
-    let positional = columns(connection, target)?
-        .iter()
-        .map(|column| column.name.as_str())
-        .eq(schema.fields().iter().map(|field| field.name().as_str()));
-    Appender::new(connection, names, schema, positional)
+    let standing = columns(connection, target)?;
+    // An appender, unlike SQL, wants names in the very case that the table has them in.
+    let field = |field: &FieldRef| match column_like(&standing, field.name()) {
+        Some(column) => field.as_ref().clone().with_name(&column.name),
+        None => field.as_ref().clone(),
+    };
+    let schema = Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>());
+    let own = schema.fields().iter().map(|field| field.name());
+    let positional = standing.iter().map(|column| &column.name).eq(own);
+    Appender::new(connection, names, &schema, positional)
         .during(|| format!("opening {target} for adding rows"))
 }
 

@@ -58,7 +58,7 @@ impl Failure {
             Some("FATAL") => Class::Fatal,
             _ => Class::Other,
         };
-        Self { class, text }
+        Self::new(class, text)
     }
 
     /// A failure with DuckDB's own error type.
@@ -79,7 +79,20 @@ impl Failure {
             sys::duckdb_error_type_DUCKDB_ERROR_INVALID => return Self::from_text(text),
             _ => Class::Other,
         };
-        Self { class, text }
+        Self::new(class, text)
+    }
+
+    /// A COMMIT that lacks memory comes as a failed transaction, like one that met another.
+    fn new(class: Class, text: String) -> Self {
+        let lacks_memory = || {
+            ["could not allocate block", "failed to allocate data", "Out of Memory Error"]
+                .iter()
+                .any(|sign| text.contains(sign))
+        };
+        match class {
+            Class::Transaction if lacks_memory() => Self { class: Class::OutOfMemory, text },
+            _ => Self { class, text },
+        }
     }
 
     /// Whether other transactions stood in the way, so that a later attempt may succeed.
@@ -117,4 +130,24 @@ pub(super) unsafe fn text_at(text: *const std::ffi::c_char) -> String {
     }
     // SAFETY: not null, and NUL-terminated as the caller promises.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_without_memory_is_no_conflict() {
+        let said = |rest: &str| {
+            let text = format!("TransactionContext Error: Failed to commit: {rest}");
+            let kind = sys::duckdb_error_type_DUCKDB_ERROR_TRANSACTION;
+            let failure = Failure::from_parts(kind, text.clone());
+            assert_eq!(failure.class, Failure::from_text(text).class);
+            (failure.class, failure.is_busy())
+        };
+        let memory = "could not allocate block of size 256.0 KiB (511.9 MiB/512.0 MiB used)";
+        assert_eq!(said(memory), (Class::OutOfMemory, false));
+        let conflict = "write-write conflict on key: \"id: 1\"";
+        assert_eq!(said(conflict), (Class::Transaction, true));
+    }
 }

@@ -16,7 +16,8 @@ use rowtide_core::{
 use rowtide_duckdb::{DuckdbDestination, DuckdbOptions};
 
 use crate::support::{
-    PIPELINE, Place, at, commit_at, item_rows, items, place, plan, rows, schema, state_of,
+    PIPELINE, Place, at, checkpoint, commit_at, item_rows, items, place, plan, rows, schema,
+    state_of,
 };
 
 const PART: &str = "ROWTIDE_TEST_PART";
@@ -291,4 +292,46 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     assert_eq!(count, [(at * 20_000).to_string()]);
     let mut writer = place.destination.open(PIPELINE).await.unwrap();
     commit_at(&mut writer, at + 1).await.unwrap();
+}
+
+/// Every column of a wide table wants memory of its own when its rows are committed.
+#[tokio::test]
+async fn memory_that_does_not_suffice_is_no_conflict() {
+    let place = place();
+    let with = |memory_limit: &str| {
+        let options = DuckdbOptions {
+            memory_limit: memory_limit.to_owned(),
+            threads: Some(2),
+            ..DuckdbOptions::new(&place.path)
+        };
+        DuckdbDestination::new(options).unwrap()
+    };
+    let fields = (0..1_600).map(|at| Field::new(format!("c{at}"), DataType::Int64, true));
+    let wide = plan(schema((15, "wide"), 1, fields.collect(), vec![0]));
+    let write = |ids: [i64; 4]| {
+        let column = || Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef;
+        let columns = (0..1_600).map(|_| column()).collect();
+        let upserts = Some(RecordBatch::try_new(wide.target_arrow(), columns).unwrap());
+        TableWrite::Merge(MergeWrite { upserts, ..MergeWrite::default() })
+    };
+    let mut writer = with("256MiB").open(PIPELINE).await.unwrap();
+    writer.promote(&wide).await.unwrap();
+    writer.remember(&state_of(&wide, Phase::Streaming)).await.unwrap();
+    writer.write(&wide, write([1, 2, 3, 4])).await.unwrap();
+    commit_at(&mut writer, 1).await.unwrap();
+    writer.write(&wide, write([3, 4, 5, 6])).await.unwrap();
+    let error = commit_at(&mut writer, 2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
+    assert!(error.chain().contains("memory_limit"), "{}", error.chain());
+    assert!(error.hint().unwrap().contains("raise memory_limit"), "{error:?}");
+    drop(writer);
+    // What the hint says is enough, and nothing was lost or done twice.
+    let raised = with("4GiB");
+    let mut writer = raised.open(PIPELINE).await.unwrap();
+    assert_eq!(writer.state().await.unwrap().checkpoint, Some(checkpoint(1)));
+    writer.write(&wide, write([3, 4, 5, 6])).await.unwrap();
+    commit_at(&mut writer, 2).await.unwrap();
+    drop(writer);
+    let all = "SELECT count(*), sum(c0), sum(c1599) FROM public.wide";
+    assert_eq!(rows(&raised, all).await, ["6|21|21"]);
 }

@@ -19,7 +19,7 @@ use super::copy::{self, CopyIn};
 use super::ddl;
 use super::link::{Link, LockKey, stable_hash};
 use super::session::fenced;
-use super::target::{Target, check_names};
+use super::target::{Target, check_plan};
 use super::{Place, standing, state};
 use crate::client::{Sql, get};
 use crate::encode::RowEncoder;
@@ -61,7 +61,7 @@ pub(super) async fn open(
     plan: &TablePlan,
     lanes: usize,
 ) -> Result<Vec<Box<dyn Loader>>> {
-    check_names(plan)?;
+    check_plan(plan)?;
     let doing = format!("making a staging table for {}", plan.target);
     let link = Link::connect(place, pipeline).await?;
     let sql = &link.sql;

@@ -10,6 +10,7 @@
 
 mod apply;
 mod commit;
+mod complete;
 mod copy;
 mod ddl;
 mod link;

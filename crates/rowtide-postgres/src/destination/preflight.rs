@@ -6,7 +6,7 @@ use rowtide_core::{DeleteMode, Finding, Mode, Result, Severity, TableName, Table
 
 use super::link::Link;
 use super::standing::standing;
-use super::target::{Target, check_names};
+use super::target::{Target, check_plan};
 use super::{OriginUse, Place, load, origin, state};
 use crate::client::get;
 use crate::quote::identifier;
@@ -179,7 +179,7 @@ impl Check<'_> {
         let owned: HashSet<_> = made.map(|owner| (&owner.target, &owner.source)).collect();
         for plan in tables {
             let subject = format!("table {}", plan.target);
-            if let Err(error) = check_names(plan) {
+            if let Err(error) = check_plan(plan) {
                 let fix = error.hint().unwrap_or_default();
                 self.error(&subject, error.message(), fix);
                 continue;

@@ -5,7 +5,7 @@ use rowtide_core::{Mode, Result, TableName, TablePlan, fault};
 use super::apply::empty;
 use super::session::Session;
 use super::standing::{Standing, has_attachments, standing};
-use super::target::{Target, check_names, list};
+use super::target::{Target, check_plan, list};
 use super::{ddl, load, schema, state};
 use crate::encode::accepts;
 use crate::quote::{identifier, table_name};
@@ -21,7 +21,7 @@ use crate::quote::{identifier, table_name};
 /// `Config` if a table stands there that is another's; `SchemaDrift` if something of the users'
 /// needs a column that is gone.
 pub(super) async fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
-    check_names(plan)?;
+    check_plan(plan)?;
     session.begin().await?;
     let made = session.made(&plan.source.name, &plan.target).await?;
     let target = session.target(plan).await?;

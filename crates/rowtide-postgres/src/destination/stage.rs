@@ -38,7 +38,12 @@ impl Staged {
     /// are, which it cannot know of a table that was filled just now. Without it a handful of
     /// keys looks like thousands, and a large target is read whole to find them.
     pub(super) fn as_s(&self) -> String {
-        format!("(SELECT * FROM {} LIMIT {}) AS s", self.name, self.rows)
+        self.called("s")
+    }
+
+    /// The same under another alias.
+    pub(super) fn called(&self, alias: &str) -> String {
+        format!("(SELECT * FROM {} LIMIT {}) AS {alias}", self.name, self.rows)
     }
 
     /// The table itself.
@@ -135,15 +140,17 @@ impl Session {
         copying.finish(&encoder).await.map(drop)
     }
 
-    /// `count` columns of truth values, called `m0`, `m1` ….
-    pub(super) async fn mask_columns(&self, count: usize) -> Result<Vec<TargetColumn>> {
-        let column = |number: i32| Column {
-            field: Arc::new(Field::new(format!("m{number}"), DataType::Boolean, true)),
-            native_type: "boolean".to_owned(),
+    /// Columns for what is Rowtide's own in a stage: name, Arrow type, and the type there.
+    pub(super) async fn own_columns(
+        &self,
+        columns: &[(&str, DataType, &str)],
+    ) -> Result<Vec<TargetColumn>> {
+        let columns = (1..).zip(columns).map(|(number, (name, data_type, native))| Column {
+            field: Arc::new(Field::new(*name, data_type.clone(), true)),
+            native_type: (*native).to_owned(),
             number,
-        };
-        let name = TableName::new("pg_temp", "masks");
-        let columns = (0..).take(count).map(column).collect();
+        });
+        let (name, columns) = (TableName::new("pg_temp", "stage"), columns.collect());
         let source = TableSchema::new((0, name.clone()), 1, columns, vec![], Identity::None);
         let plan = TablePlan {
             source: Arc::new(source),

@@ -14,6 +14,12 @@ use crate::quote::{identifier, table_name};
 /// What names may have: the server cuts off what is longer, and two names could become one.
 const NAME_BYTES: usize = 63;
 
+/// How many columns a table can have.
+pub(super) const MOST_COLUMNS: usize = 1_600;
+
+/// What every table has besides its columns, under names that are taken therefore.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
+
 /// What is written to, and how.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -38,7 +44,7 @@ pub(super) struct Target {
 impl Target {
     /// Looks up the types that the columns of `plan` have at this server.
     pub(super) async fn look_up(sql: &Sql, plan: &TablePlan) -> Result<Self> {
-        check_names(plan)?;
+        check_plan(plan)?;
         let columns = target_columns(sql, plan).await?;
         let mut equals = Vec::new();
         for &column in &plan.source.key {
@@ -137,28 +143,60 @@ async fn equality(sql: &Sql, name: &str) -> Result<String> {
     }
 }
 
-/// Checks that the server takes the names of `plan` as they are.
+/// Checks that the server takes the names of `plan` as they are, and as many columns.
 ///
 /// # Errors
-/// `Config` naming the one that it would change.
-pub(super) fn check_names(plan: &TablePlan) -> Result<()> {
+/// `Config` naming what it would change or refuse.
+pub(super) fn check_plan(plan: &TablePlan) -> Result<()> {
     let schema = plan.target_arrow();
-    let columns = schema.fields().iter().map(|field| field.name().as_str());
-    for name in [&*plan.target.schema, &*plan.target.name].into_iter().chain(columns) {
-        let problem = if name.len() > NAME_BYTES {
-            "is longer than 63 bytes"
-        } else if name.is_empty() {
-            "is empty"
-        } else if name.contains('\0') {
-            "contains a zero byte"
-        } else {
-            continue;
-        };
+    let count = schema.fields().len();
+    if count > MOST_COLUMNS {
+        let metadata = count - plan.source.columns.len();
         return Err(Error::config(format!(
-            "table {}: the name {name:?} {problem}, which PostgreSQL does not allow",
+            "table {}: it would have {count} columns, {metadata} of them metadata, and PostgreSQL \
+             allows at most {MOST_COLUMNS}",
             plan.target
         ))
-        .with_hint("give the table another target, or leave the column out"));
+        .with_hint(match metadata {
+            0 => "take the table out of the pipeline, or split it at the source",
+            _ => "leave out metadata columns, or take the table out of the pipeline",
+        }));
+    }
+    for name in [&plan.target.schema, &plan.target.name] {
+        check_name(plan, name, "give the table another target")?;
+    }
+    for (at, field) in schema.fields().iter().enumerate() {
+        let (name, is_own) = (field.name().as_str(), at >= plan.source.columns.len());
+        let fix = match is_own {
+            true => "give the metadata column another name",
+            false => "rename the column at the source, or take the table out of the pipeline",
+        };
+        check_name(plan, name, fix)?;
+        if SYSTEM_COLUMNS.contains(&name) {
+            return Err(Error::config(format!(
+                "table {}: {name:?} is the name of a system column, which every table of \
+                 PostgreSQL has anyway",
+                plan.target
+            ))
+            .with_hint(fix));
+        }
     }
     Ok(())
+}
+
+fn check_name(plan: &TablePlan, name: &str, fix: &str) -> Result<()> {
+    let problem = if name.len() > NAME_BYTES {
+        "is longer than 63 bytes"
+    } else if name.is_empty() {
+        "is empty"
+    } else if name.contains('\0') {
+        "contains a zero byte"
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(format!(
+        "table {}: the name {name:?} {problem}, which PostgreSQL does not allow",
+        plan.target
+    ))
+    .with_hint(fix))
 }

@@ -56,6 +56,10 @@ async fn remove_state(link: &Link, pipeline: &str) -> Result<bool> {
         any |= !link.sql.rows(doing, &delete, &[&pipeline]).await?.is_empty();
     }
     for plan in ledger::tables() {
+        // An older Rowtide made none.
+        if standing(&link.sql, &plan.target).await?.is_none() {
+            continue;
+        }
         let table = table_name(&plan.target);
         let delete = format!("DELETE FROM {table} WHERE pipeline = $1");
         link.sql.rows(doing, &delete, &[&pipeline]).await?;
@@ -73,7 +77,8 @@ async fn remove_schema(link: &Link) -> Result<Option<String>> {
     let ledger: Vec<String> =
         ledger::tables().iter().map(|plan| table_name(&plan.target)).collect();
     let drop = format!(
-        "DROP TABLE {}, _rowtide.tables, _rowtide.pipelines, _rowtide.format; \
+        "DROP TABLE IF EXISTS {}; \
+         DROP TABLE _rowtide.tables, _rowtide.pipelines, _rowtide.format; \
          DROP SCHEMA _rowtide",
         ledger.join(", ")
     );

@@ -15,8 +15,8 @@ use super::authentication::Authentication;
 use super::frames::FrameReader;
 use super::server_error;
 use crate::client::{
-    KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, PINNED, USER_TIMEOUT, timed_out,
-    with_address_hint,
+    ANSWER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, PINNED, USER_TIMEOUT, answered,
+    timed_out, with_address_hint,
 };
 use crate::error::{is_certificate_problem, untrusted};
 use crate::options::PostgresOptions;
@@ -127,8 +127,13 @@ impl ReplicationConnection {
         self.send(&out, doing).await
     }
 
-    /// The rows of one statement or replication command.
+    /// The rows of one statement or replication command that is answered at once.
     pub(crate) async fn rows(&mut self, doing: &str, sql: &str) -> Result<Vec<TextRow>> {
+        answered(Some(ANSWER), doing, self.rows_in_time(doing, sql)).await
+    }
+
+    /// The rows of one that waits for others.
+    pub(crate) async fn rows_in_time(&mut self, doing: &str, sql: &str) -> Result<Vec<TextRow>> {
         self.query(doing, sql).await?;
         let mut rows = Vec::new();
         loop {
@@ -150,10 +155,15 @@ impl ReplicationConnection {
 
     /// Starts streaming by `command` (`START_REPLICATION …`) and gives the connection away.
     pub(crate) async fn stream(mut self, doing: &str, command: &str) -> Result<(Reader, Writer)> {
+        answered(Some(ANSWER), doing, self.start(doing, command)).await?;
+        Ok((self.reader, self.writer))
+    }
+
+    async fn start(&mut self, doing: &str, command: &str) -> Result<()> {
         self.query(doing, command).await?;
         loop {
             match self.message(doing).await? {
-                (b'W', _) => return Ok((self.reader, self.writer)),
+                (b'W', _) => return Ok(()),
                 (b'Z', _) => return Err(Error::internal(format!("{doing}: nothing was started"))),
                 _ => {}
             }

@@ -30,17 +30,20 @@ pub(crate) struct Progress {
     heard: AtomicI64,
     since: Instant,
     reply: Notify,
+    /// The log has proved to be the one that what is durable belongs to.
+    trusted: AtomicBool,
     done: AtomicBool,
 }
 
 impl Progress {
-    pub(crate) fn new(received: u64) -> Self {
+    pub(crate) fn new(received: u64, trusted: bool) -> Self {
         Self {
             received: AtomicU64::new(received),
             head: AtomicU64::new(received),
             heard: AtomicI64::new(0),
             since: Instant::now(),
             reply: Notify::new(),
+            trusted: AtomicBool::new(trusted),
             done: AtomicBool::new(false),
         }
     }
@@ -82,6 +85,12 @@ impl Progress {
         self.reply.notify_one();
     }
 
+    /// What is durable may be acknowledged from now on.
+    pub(crate) fn trust(&self) {
+        self.trusted.store(true, Ordering::Release);
+        self.reply.notify_one();
+    }
+
     /// Ends the feedback task, which then says goodbye.
     pub(crate) fn finish(&self) {
         self.done.store(true, Ordering::Release);
@@ -95,7 +104,7 @@ pub(crate) struct Feedback {
     pub(crate) progress: Arc<Progress>,
     pub(crate) durable: watch::Receiver<Checkpoint>,
     pub(crate) partition: Partition,
-    /// What the stream started from: durable by the contract.
+    /// What the server may take as durable from the start.
     pub(crate) start: u64,
     /// How often the server must hear from us.
     pub(crate) interval: Duration,
@@ -137,6 +146,9 @@ impl Feedback {
     fn durable_position(&self) -> u64 {
         if fault::planted("acknowledge-keepalive") {
             return self.progress.received();
+        }
+        if !self.progress.trusted.load(Ordering::Acquire) {
+            return 0;
         }
         self.durable.borrow().get(&self.partition).map_or(0, |offset| offset.0)
     }

@@ -5,16 +5,21 @@
 //! server would otherwise skip the gap without a word.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use rowtide_core::traits::{AttachRequest, Attached};
 use rowtide_core::{Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName, fault};
 
+use super::guard::lost;
+use super::history::Mark;
 use super::identity::{Identity, Server, parse_lsn};
+use super::publication::standing::{Standing, was_away};
 use super::publication::{self, Publication, Wanted};
 use super::slot::{self, Slot};
 use super::{PostgresSource, partition};
 use crate::catalog::load_tables;
 use crate::client::Sql;
+use crate::options::Origin;
 use crate::quote::identifier;
 use crate::replication::ReplicationConnection;
 
@@ -116,9 +121,11 @@ impl Attachment<'_> {
         fault::point("publication.created")?;
         let start = slot::create(self.source, &self.sql).await?;
         fault::point("slot.created")?;
-        let identity = self.identity(wanted, Some(start)).await?;
+        let standing = self.standing(wanted).await?;
+        let identity = self.identity(wanted, Some(start), standing)?;
         tracing::info!(slot = %names.slot, position = %Offset(start), "replication slot created");
-        let checkpoint = Checkpoint::single(partition(), Offset(start));
+        let nothing = Mark::nothing(self.source.options.origin == Origin::None).to_string();
+        let checkpoint = Checkpoint::marked(partition(), Offset(start), &nothing);
         Ok(Attached { identity, checkpoint, added: Vec::new() })
     }
 
@@ -147,25 +154,38 @@ impl Attachment<'_> {
         publication::load(&self.sql, &self.source.names, self.server.version).await
     }
 
-    async fn identity(&self, wanted: &Wanted<'_>, start: Option<u64>) -> Result<SourceIdentity> {
-        let publications = self.publications().await?;
-        let tables = wanted.tables();
-        let members = wanted
-            .names()
-            .filter_map(|name| Some((name.to_string(), entry_of(&publications, name)?)))
-            .collect();
-        Identity {
-            members,
+    /// What is to be remembered, here for the stream and by whoever attaches.
+    fn identity(
+        &self,
+        wanted: &Wanted<'_>,
+        start: Option<u64>,
+        standing: Standing,
+    ) -> Result<SourceIdentity> {
+        let tables = || wanted.tables().map(|table| (table.name.to_string(), table.id));
+        let publications = || standing.publications.iter();
+        let identity = Identity {
             slot: self.source.names.slot.clone(),
             publication: self.source.names.publication.clone(),
             system_identifier: Some(self.server.system_identifier.clone()),
             timeline: Some(self.server.timeline),
             database: Some(self.server.database.clone()),
             created_at: start.map(Offset),
-            publications: publications.into_iter().map(|found| (found.name, found.oid)).collect(),
-            tables: tables.map(|table| (table.name.to_string(), table.id)).collect(),
+            publications: publications().map(|(name, row)| (name.clone(), row.oid)).collect(),
+            versions: publications()
+                .map(|(name, row)| (name.clone(), row.version.clone()))
+                .collect(),
+            entries: tables().map(|(name, id)| (name, entries_of(&standing, id))).collect(),
+            tables: tables().collect(),
         }
-        .store()
+        .store();
+        *self.source.attached.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        identity
+    }
+
+    async fn standing(&self, wanted: &Wanted<'_>) -> Result<Standing> {
+        let oids: Vec<u32> =
+            wanted.tables().filter_map(|table| u32::try_from(table.id).ok()).collect();
+        Standing::load(&self.sql, &self.source.names, &oids).await
     }
 
     async fn resume(
@@ -178,20 +198,22 @@ impl Attachment<'_> {
         let at = checkpoint.get(&partition()).unwrap_or_default();
         self.check_server(&known, at).await?;
         self.check_slot(&known, at).await?;
+        check_publications(&known, &self.standing(wanted).await?)?;
         let publications = self.publications().await?;
-        check_publications(&known, &publications)?;
         let added = self.adjust(wanted, &publications).await?;
+        let standing = self.standing(wanted).await?;
         // A table that was away from the pipeline for a while must be copied again as well.
         let unknown = wanted.names().filter(|name| !known.tables.contains_key(&name.to_string()));
         // So must one that someone took out of the publication and added again.
-        let again = wanted.names().filter(|name| {
-            let before = known.members.get(&name.to_string()).copied();
-            before.is_some() && before != entry_of(&publications, name)
+        let again = wanted.tables().filter(|table| {
+            let known = known.entries.get(&table.name.to_string());
+            known.is_some_and(|known| was_away(known, &entries_of(&standing, table.id)))
         });
+        let again = again.map(|table| &table.name);
         let added: BTreeSet<TableName> =
             added.into_iter().chain(unknown.chain(again).cloned()).collect();
         let start = known.created_at.map(|offset| offset.0);
-        let identity = self.identity(wanted, start).await?;
+        let identity = self.identity(wanted, start, standing)?;
         Ok(Attached {
             identity,
             checkpoint: checkpoint.clone(),
@@ -346,8 +368,7 @@ impl Attachment<'_> {
         if !statements.is_empty() {
             let doing = "changing the publication's tables";
             let gone = publications.iter().flat_map(|found| &found.members);
-            let locked =
-                wanted.tables().map(|table| table.id).chain(gone.map(|(_, found)| found.table));
+            let locked = wanted.tables().map(|table| table.id).chain(gone.copied());
             publication::change(&self.sql, doing, &statements.join(" "), locked).await?;
             fault::point("publication.altered")?;
         }
@@ -417,26 +438,28 @@ fn check_own(own: &Publication) -> Result<()> {
     .with_hint("copy the tables again: `resync`"))
 }
 
-/// The entry of a table in whichever publication contains it by name.
-fn entry_of(publications: &[Publication], table: &TableName) -> Option<u32> {
-    publications.iter().find_map(|found| found.members.get(table)).map(|member| member.entry)
+/// Why a table is published.
+fn entries_of(standing: &Standing, table: u64) -> BTreeSet<String> {
+    let oid = u32::try_from(table).ok();
+    oid.and_then(|oid| standing.entries.get(&oid)).cloned().unwrap_or_default()
 }
 
-/// The publications must be the very ones the checkpoint belongs to.
-fn check_publications(known: &Identity, found: &[Publication]) -> Result<()> {
+/// The publications must be the very ones the checkpoint belongs to, and have been so all the time.
+fn check_publications(known: &Identity, found: &Standing) -> Result<()> {
     if fault::planted("publication-gap-accepted") {
         return Ok(());
     }
     for (name, oid) in &known.publications {
-        let why = match found.iter().find(|found| found.name == *name) {
-            Some(found) if found.oid == *oid => continue,
-            Some(_) => "was dropped and made anew",
+        let version = known.versions.get(name);
+        let why = match found.publications.get(name) {
             None => "no longer exists",
+            Some(found) if found.oid != *oid => "was dropped and made anew",
+            Some(found) if version.is_some_and(|known| known.went_and_came(&found.version)) => {
+                "was altered, and altered back"
+            }
+            Some(_) => continue,
         };
-        return Err(Error::position_lost(format!(
-            "the publication `{name}` {why}: the server may have skipped changes in between"
-        ))
-        .with_hint("copy the tables again: `resync`"));
+        return Err(lost(name, why));
     }
     Ok(())
 }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rowtide_core::traits::{Segment, StreamItem};
 use rowtide_core::{
-    Checkpoint, Commit, Error, Identity, Offset, Op, Remedy, Result, SchemaChange, TableSchema,
-    Watermark, XidSnapshot,
+    Checkpoint, Commit, Error, Fence, Identity, Offset, Op, Remedy, Result, SchemaChange,
+    TableSchema, Watermark, XidSnapshot,
 };
 
 use followed::{CHANGED_BEFORE_COPY, Followed, Place};
 
+use super::history::History;
 use super::partition;
 use super::table_buffer::{Appended, Image, TableBuffer, Tuple};
 use crate::options::Unrepresentable;
@@ -57,6 +58,7 @@ pub(super) struct Decoder {
     /// The last watermark that was handed over.
     handed: u64,
     committed_at: Option<i64>,
+    history: History,
     transactions: u64,
     new: TupleCells,
     old: TupleCells,
@@ -72,10 +74,7 @@ impl Decoder {
     ) -> Self {
         let follow = |schema: Arc<TableSchema>| {
             let id = u32::try_from(schema.id).ok()?;
-            Some((
-                id,
-                Followed { schema, buffer: None, stopped: false, copying: false, older: false },
-            ))
+            Some((id, Followed::new(schema)))
         };
         Self {
             tables: tables.into_iter().filter_map(follow).collect(),
@@ -92,6 +91,7 @@ impl Decoder {
             end: start,
             handed: start,
             committed_at: None,
+            history: History::default(),
             transactions: 0,
             new: TupleCells::default(),
             old: TupleCells::default(),
@@ -111,9 +111,34 @@ impl Decoder {
         self
     }
 
-    /// Whether the copy of a table, still to come, has what the open transaction did.
-    pub(super) fn is_before_copy(&self, id: u32) -> bool {
-        self.before_copies && self.tables.get(&id).is_some_and(|table| table.copying)
+    /// Says what the copies that are in place contain.
+    pub(super) fn in_place(mut self, fences: Vec<(u64, Fence)>) -> Self {
+        for (id, fence) in fences {
+            let table = u32::try_from(id).ok().and_then(|id| self.tables.get_mut(&id));
+            if let Some(table) = table {
+                table.fence = Some(fence);
+            }
+        }
+        self
+    }
+
+    /// Goes on with what is known of the log.
+    pub(super) fn knowing(mut self, history: History) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// Whether the log has proved to be the one that was read before.
+    #[inline]
+    pub(super) fn is_proved(&self) -> bool {
+        self.history.is_proved()
+    }
+
+    /// Whether what the open transaction did to a table is there already: in the destination, or
+    /// in the table's copy, in place or still to come.
+    pub(super) fn is_old(&self, id: u32) -> bool {
+        let has = |commit| self.tables.get(&id).map(|table| table.has(commit, self.before_copies));
+        self.skipping || self.open.as_ref().and_then(has).unwrap_or(false)
     }
 
     /// Takes note that the log's layout of a table is older than its copy: its changes are left
@@ -143,10 +168,12 @@ impl Decoder {
     }
 
     /// The server says that everything before `position` has been sent.
-    pub(super) fn idle_to(&mut self, position: u64) {
+    pub(super) fn idle_to(&mut self, position: u64) -> Result<()> {
         if self.open.is_none() {
+            self.history.reached(position)?;
             self.end = self.end.max(position);
         }
+        Ok(())
     }
 
     /// The planted bug `order-by-change-position`: takes the place at which a transaction's first
@@ -168,6 +195,7 @@ impl Decoder {
                 }
                 let position = Offset(self.misplaced.unwrap_or(commit_lsn));
                 let commit = Commit { position, xid, committed_at };
+                self.history.begins(commit_lsn, &commit)?;
                 self.open = Some(commit);
                 self.before_copies =
                     self.copied.as_ref().is_some_and(|copied| copied.covers(&commit));
@@ -183,6 +211,7 @@ impl Decoder {
                 }
                 if !self.skipping {
                     self.end = self.end.max(end_lsn);
+                    self.history.ended(commit_lsn, &open);
                 }
                 // A transaction without changes (PostgreSQL 14 sends those of unpublished tables)
                 // is progress of an idle log, and not worth a commit.
@@ -211,7 +240,7 @@ impl Decoder {
             })
         };
         let same_name = self.tables.keys().find(same_name).copied();
-        if let Some(id) = same_name.filter(|id| !self.is_before_copy(*id)) {
+        if let Some(id) = same_name.filter(|id| !self.is_old(*id)) {
             let reason = "it was dropped and created again";
             self.stop(id, reason, Remedy::Copy)?;
         }
@@ -306,7 +335,7 @@ impl Decoder {
             items: &mut self.items,
             touched: &mut self.touched,
             in_copies: self.before_copies,
-            position: commit.position,
+            commit,
         };
         let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         expect(tuples, 0, b'N')?;
@@ -327,7 +356,7 @@ impl Decoder {
             items: &mut self.items,
             touched: &mut self.touched,
             in_copies: self.before_copies,
-            position: commit.position,
+            commit,
         };
         let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         let mut at = 0;
@@ -376,7 +405,7 @@ impl Decoder {
             items: &mut self.items,
             touched: &mut self.touched,
             in_copies: self.before_copies,
-            position: commit.position,
+            commit,
         };
         let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
         let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
@@ -401,7 +430,7 @@ impl Decoder {
                 continue;
             };
             if table.older {
-                if !self.before_copies {
+                if !table.has(&commit, self.before_copies) {
                     self.touched = true;
                     let change = table.stop(CHANGED_BEFORE_COPY, Remedy::Copy);
                     self.items.push(StreamItem::Schema { change, position: commit.position });
@@ -428,8 +457,13 @@ impl Decoder {
         let watermark = self.open.is_none().then(|| {
             // INVARIANT: a watermark never goes back, and lies on the end of a transaction.
             self.handed = self.end;
+            let end = Offset(self.end);
+            let checkpoint = match self.history.mark() {
+                Some(mark) => Checkpoint::marked(partition(), end, &mark),
+                None => Checkpoint::single(partition(), end),
+            };
             Watermark {
-                checkpoint: Checkpoint::single(partition(), Offset(self.end)),
+                checkpoint,
                 committed_at: self.committed_at.take(),
                 transaction_count: std::mem::take(&mut self.transactions),
             }

@@ -1,10 +1,11 @@
 //! Which server, slot and publication a checkpoint belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rowtide_core::{Error, Offset, Result, SourceIdentity};
 use serde::{Deserialize, Serialize};
 
+use super::publication::standing::Version;
 use crate::client::{Sql, get};
 use crate::options::PostgresOptions;
 use crate::quote::limited;
@@ -67,9 +68,10 @@ pub(super) struct Identity {
     pub(super) publications: BTreeMap<String, u32>,
     /// The tables that are followed, with their oids.
     pub(super) tables: BTreeMap<String, u64>,
-    /// The entries of those that publications contain by name, with their oids: a table that was
-    /// taken out and added again has another.
-    pub(super) members: BTreeMap<String, u32>,
+    /// When the publications were last altered.
+    pub(super) versions: BTreeMap<String, Version>,
+    /// Why the tables are published: one that was taken out and added again has other entries.
+    pub(super) entries: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Identity {

@@ -5,6 +5,7 @@ mod decoder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
+mod history;
 mod identity;
 mod operations;
 mod preflight;
@@ -16,8 +17,8 @@ mod stream;
 mod table_buffer;
 mod tap;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rowtide_core::traits::{
@@ -35,6 +36,7 @@ use crate::client::{self, Sql};
 use crate::options::PostgresOptions;
 use crate::types::{SYSTEM, TypeMap};
 use identity::Names;
+use publication::standing::Standing;
 
 /// The one partition of this source's checkpoints.
 const PARTITION: &str = "postgres";
@@ -50,6 +52,8 @@ pub struct PostgresSource {
     names: Arc<Names>,
     /// A column was met that only the text form of the log can carry.
     text_only: Arc<AtomicBool>,
+    /// The publications as they were when the pipeline was last attached.
+    attached: Arc<Mutex<Option<Standing>>>,
 }
 
 impl PostgresSource {
@@ -59,7 +63,8 @@ impl PostgresSource {
     pub fn new(options: PostgresOptions, pipeline: &str) -> Self {
         let names = Names::new(&options, pipeline);
         let text_only = Arc::new(AtomicBool::new(false));
-        Self { options: Arc::new(options), names: Arc::new(names), text_only }
+        let attached = Arc::default();
+        Self { options: Arc::new(options), names: Arc::new(names), text_only, attached }
     }
 
     /// The same source, reading for a destination with `capabilities`.
@@ -92,7 +97,7 @@ impl PostgresSource {
     }
 
     async fn sql(&self) -> Result<Sql> {
-        Sql::connect(&self.options, &self.names.application).await
+        Sql::connect(&self.options, &self.names.application).await.map(Sql::answering)
     }
 
     /// The selected tables with their columns and types.

@@ -3,7 +3,9 @@
 //! A table without identity in a publication of updates makes the server refuse the application's
 //! own updates, so such tables go into a second publication of inserts and truncates alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) mod standing;
+
+use std::collections::BTreeSet;
 
 use rowtide_core::{Error, Identity, Mode, Result, TableName, TableSchema};
 
@@ -19,7 +21,6 @@ const LOCK_TIMEOUT: &str = "10s";
 #[derive(Debug, Clone)]
 pub(super) struct Publication {
     pub(super) name: String,
-    pub(super) oid: u32,
     /// Bears this pipeline's mark.
     pub(super) ours: bool,
     /// Publishes inserts, updates, deletes and truncates.
@@ -28,15 +29,8 @@ pub(super) struct Publication {
     pub(super) tables: BTreeSet<TableName>,
     /// Tables with a row filter or a column list.
     pub(super) narrowed: BTreeSet<TableName>,
-    /// Tables that were added by name.
-    pub(super) members: BTreeMap<TableName, Member>,
-}
-
-/// A table's entry in a publication: one that was taken out and added again has another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) table: u64,
-    pub(super) entry: u32,
+    /// The oids of those that were added by name.
+    pub(super) members: Vec<u64>,
 }
 
 /// Reads those of `names` that exist.
@@ -51,30 +45,22 @@ pub(super) async fn load(sql: &Sql, names: &Names, version: i32) -> Result<Vec<P
     for row in &sql.rows(doing, query, &[&wanted.as_slice()]).await? {
         let (tables, narrowed) = members(sql, get(row, 1)?, version).await?;
         found.push(Publication {
-            oid: get(row, 0)?,
             name: get(row, 1)?,
             complete: get(row, 2)?,
             via_root: get(row, 3)?,
             ours: get::<&str>(row, 4)? == names.mark(),
             tables,
             narrowed,
-            members: entries(sql, get(row, 0)?).await?,
+            members: named(sql, get(row, 0)?).await?,
         });
     }
     Ok(found)
 }
 
-async fn entries(sql: &Sql, publication: u32) -> Result<BTreeMap<TableName, Member>> {
-    let query = "SELECT n.nspname::text, c.relname::text, c.oid, r.oid \
-         FROM pg_catalog.pg_publication_rel r \
-         JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1";
+async fn named(sql: &Sql, publication: u32) -> Result<Vec<u64>> {
+    let query = "SELECT r.prrelid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = $1";
     let rows = sql.rows("reading a publication's tables", query, &[&publication]).await?;
-    let entry = |row| -> Result<_> {
-        let table = TableName::new(get::<&str>(row, 0)?, get::<&str>(row, 1)?);
-        Ok((table, Member { table: get::<u32>(row, 2)?.into(), entry: get(row, 3)? }))
-    };
-    rows.iter().map(entry).collect()
+    rows.iter().map(|row| Ok(get::<u32>(row, 0)?.into())).collect()
 }
 
 type Members = (BTreeSet<TableName>, BTreeSet<TableName>);
@@ -173,7 +159,7 @@ pub(super) async fn change(
     tables: impl Iterator<Item = u64>,
 ) -> Result<()> {
     let all = format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {statements} COMMIT");
-    let Err(error) = sql.execute(doing, &all).await else { return Ok(()) };
+    let Err(error) = sql.execute_in_time(doing, &all).await else { return Ok(()) };
     if !error.message().contains("(SQLSTATE 55P03)") {
         return Err(error);
     }

@@ -60,6 +60,16 @@ impl Slot {
     }
 }
 
+/// Up to where the slot called `name` was acknowledged.
+pub(super) async fn confirmed(sql: &Sql, name: &str) -> Result<u64> {
+    let doing = "reading the replication slot's position";
+    let query = "SELECT s.confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots s \
+         WHERE s.slot_name = $1::text::name";
+    let rows = sql.rows(doing, query, &[&name]).await?;
+    let position = rows.first().map(|row| get::<Option<&str>>(row, 0)).transpose()?.flatten();
+    position.map_or_else(|| Err(Error::unavailable(format!("{doing}: there is none"))), parse_lsn)
+}
+
 /// Drops the slot; one that is being read cannot be dropped.
 pub(super) async fn drop(sql: &Sql, name: &str) -> Result<()> {
     let statement = format!("SELECT pg_catalog.pg_drop_replication_slot({})", literal(name));

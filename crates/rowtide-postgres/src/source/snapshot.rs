@@ -66,7 +66,7 @@ pub(super) async fn open(
         "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
          LOCK TABLE {name} IN ACCESS SHARE MODE"
     );
-    sql.execute(&doing, &begin).await?;
+    sql.execute_in_time(&doing, &begin).await?;
     let query = "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_export_snapshot()";
     let row = sql.row(&doing, query, &[]).await?;
     let (xids, exported): (String, String) = (get(&row, 0)?, get(&row, 1)?);

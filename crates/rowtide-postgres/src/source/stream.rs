@@ -22,9 +22,10 @@ use tokio::task::JoinHandle;
 
 use super::decoder::{Decoder, Event};
 use super::guard::Guard;
+use super::history::History;
 use super::identity::parse_lsn;
 use super::schema_change::{View, compare};
-use super::{PostgresSource, partition};
+use super::{PostgresSource, partition, slot};
 use crate::catalog::{load_tables, load_types};
 use crate::client::{Sql, get};
 use crate::options::Origin;
@@ -68,7 +69,7 @@ pub(super) async fn open(
     refuse_origin(source, &sql).await?;
     let binary = !source.text_only() && all_read_binary(source, &sql, &start).await?;
     let guard = Guard::new(source, &sql, &start.tables).await?;
-    let publications = guard.names();
+    let publications = guard.names(source);
     let covered = match start.copying.is_empty() {
         true => None,
         false => Some(covered(&sql).await?),
@@ -77,8 +78,17 @@ pub(super) async fn open(
         ReplicationConnection::connect(&source.options, &source.names.application).await?;
     let timeout = connection.sender_timeout().await?.unwrap_or(DEFAULT_TIMEOUT);
     let (alarm, raised) = oneshot::channel();
-    let with =
-        Start { slot, publications, binary, timeout, start, durable, covered, alarm: Some(raised) };
+    let with = Start {
+        slot,
+        publications,
+        binary,
+        timeout,
+        start,
+        durable,
+        covered,
+        alarm: Some(raised),
+        sql: Some(sql),
+    };
     let mut stream = start_on(source, connection, with).await?;
     stream.guard = Some(tokio::spawn(guard.run(source.clone(), alarm)));
     Ok(stream)
@@ -125,6 +135,8 @@ pub(super) struct Start {
     pub(super) covered: Option<XidSnapshot>,
     /// Says that the stream can no longer be trusted.
     pub(super) alarm: Option<oneshot::Receiver<Error>>,
+    /// To look the slot up, if the log is to be proved.
+    pub(super) sql: Option<Sql>,
 }
 
 /// Starts streaming on `connection`.
@@ -134,28 +146,27 @@ pub(super) async fn start_on(
     with: Start,
 ) -> Result<PostgresStream> {
     let position = with.start.checkpoint.get(&partition()).unwrap_or_default();
-    let names = identifier_list(with.publications.iter().map(String::as_str));
-    let binary = if with.binary { ", binary 'true'" } else { "" };
-    let origin = match source.options.origin {
-        Origin::Any => "",
-        Origin::None => ", origin 'none'",
-    };
-    let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {position} (proto_version '1', publication_names {}{binary}{origin})",
-        identifier(&with.slot),
-        replication_literal(&names),
-    );
+    let mut history = History::of(&with.start.checkpoint, source.options.origin == Origin::None);
+    let sql = with.sql.as_ref().filter(|_| history.is_marked());
+    // With nothing said, the server begins where the slot stands.
+    let from = if sql.is_some() { Offset(0) } else { position };
+    let command = command(source, &with, from);
     let doing = format!("reading the log by the replication slot `{}`", with.slot);
     let (frames, writer) =
         connection.stream(&doing, &command).await.map_err(|error| lost(error, &with.slot))?;
+    let mut begin = position.0;
+    if let Some(sql) = sql {
+        begin = slot::confirmed(sql, &with.slot).await?;
+        history.begins_at(begin, position)?;
+    }
 
-    let progress = Arc::new(Progress::new(position.0));
+    let progress = Arc::new(Progress::new(begin, history.is_proved()));
     let feedback = Feedback {
         writer,
         progress: Arc::clone(&progress),
         durable: with.durable,
         partition: partition(),
-        start: position.0,
+        start: begin,
         interval: (with.timeout / 3).min(Duration::from_secs(10)),
     };
     let feedback = tokio::spawn(feedback.run());
@@ -163,7 +174,9 @@ pub(super) async fn start_on(
     let (sender, segments) = mpsc::channel(1);
     let policy = source.options.unrepresentable;
     let silence = (with.timeout * 2).max(Duration::from_secs(5));
-    let mut decoder = Decoder::new(with.start.tables, position.0, policy);
+    let mut decoder = Decoder::new(with.start.tables, position.0, policy)
+        .in_place(with.start.fences)
+        .knowing(history);
     if let Some(covered) = with.covered {
         decoder = decoder.copying(&with.start.copying, covered);
     }
@@ -184,6 +197,7 @@ pub(super) async fn start_on(
         last_idle: None,
         asked: false,
         busy: false,
+        trusted: false,
         pace: Pace::default(),
         watch: tokio::time::interval(silence / 4),
     };
@@ -201,6 +215,20 @@ pub(super) async fn start_on(
         guard: None,
         feedback: Some(feedback),
     })
+}
+
+fn command(source: &PostgresSource, with: &Start, from: Offset) -> String {
+    let names = identifier_list(with.publications.iter().map(String::as_str));
+    let binary = if with.binary { ", binary 'true'" } else { "" };
+    let origin = match source.options.origin {
+        Origin::Any => "",
+        Origin::None => ", origin 'none'",
+    };
+    format!(
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}{binary}{origin})",
+        identifier(&with.slot),
+        replication_literal(&names),
+    )
 }
 
 /// A failure to start that means that the log is gone.
@@ -368,6 +396,8 @@ struct Reader<R> {
     asked: bool,
     /// Transactions were handed over since idle progress was.
     busy: bool,
+    /// The log has proved to be the one that was read before.
+    trusted: bool,
     pace: Pace,
     /// When to look whether the server has fallen silent.
     watch: tokio::time::Interval,
@@ -477,12 +507,15 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
                 if fault::planted("order-by-change-position") {
                     self.decoder.misplace(start);
                 }
-                self.decoder.message(body)?
+                let event = self.decoder.message(body)?;
+                self.trust();
+                event
             }
             Frame::Keepalive { wal_end, reply_requested } => {
                 self.progress.received_to(wal_end);
                 self.progress.head_at(wal_end);
-                self.decoder.idle_to(wal_end);
+                self.decoder.idle_to(wal_end)?;
+                self.trust();
                 if reply_requested {
                     self.asked = true;
                     self.progress.answer_now();
@@ -502,6 +535,15 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             self.hand_over().await?;
         }
         Ok(())
+    }
+
+    /// What is durable may be acknowledged once the log has proved to be the right one.
+    #[inline]
+    fn trust(&mut self) {
+        if !self.trusted && self.decoder.is_proved() {
+            self.trusted = true;
+            self.progress.trust();
+        }
     }
 
     /// A transaction ended: hands over if asked, unless more has arrived already and is worth a
@@ -548,7 +590,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             ))
         })??;
         let changes = compare(&known, relation, &view, self.source.policies());
-        if !changes.is_empty() && self.decoder.is_before_copy(relation.id) {
+        if !changes.is_empty() && self.decoder.is_old(relation.id) {
             return self.decoder.older(relation.id);
         }
         let added = changes.iter().flat_map(|change| &change.table().columns);

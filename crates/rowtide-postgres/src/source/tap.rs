@@ -32,7 +32,7 @@ impl PostgresSource {
             "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT",
             identifier(&slot)
         );
-        let rows = connection.rows(doing, &command).await?;
+        let rows = connection.rows_in_time(doing, &command).await?;
         let start = rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten();
         let start = start.ok_or_else(|| Error::internal(format!("{doing}: no position")))?;
         let checkpoint = Checkpoint::single(partition(), Offset(parse_lsn(&start)?));
@@ -44,10 +44,17 @@ impl PostgresSource {
             publications: vec![publication.to_owned()],
             binary: false,
             timeout: timeout.unwrap_or(super::stream::DEFAULT_TIMEOUT),
-            start: StreamStart { checkpoint, tables, copying: Vec::new(), buffer_bytes },
+            start: StreamStart {
+                checkpoint,
+                tables,
+                copying: Vec::new(),
+                fences: Vec::new(),
+                buffer_bytes,
+            },
             durable,
             covered: None,
             alarm: None,
+            sql: None,
         };
         let stream = start_on(self, connection, start).await?;
         Ok(Box::new(stream))

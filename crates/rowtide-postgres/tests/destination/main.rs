@@ -21,6 +21,7 @@ mod promote;
 mod proxy;
 mod schema;
 mod support;
+mod wide;
 mod writers;
 
 use rowtide_sandbox::Major;

@@ -1,9 +1,27 @@
 //! What is found before anything is made.
 
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field};
 use rowtide_core::{Destination, Phase, Severity, TableName, TablePlan};
 use rowtide_postgres::{OriginUse, PostgresDestination};
 
 use crate::support::{Db, commit_at, items, soft_items, state_of};
+
+/// Plans that no server would take.
+fn unfit() -> Vec<TablePlan> {
+    let own = TablePlan { target: TableName::new("_rowtide", "x"), ..items() };
+    let mut soft = TablePlan { target: TableName::new("s", "y"), ..soft_items() };
+    soft.metadata.deleted = None;
+    let long = TablePlan { target: TableName::new("s", "n".repeat(64)), ..items() };
+    let mut system = TablePlan { target: TableName::new("s", "z"), ..soft_items() };
+    system.metadata.position = Some("xmin".to_owned());
+    let columns = (0..1_595).map(|at| Field::new(format!("c{at}"), DataType::Int64, true));
+    let wide = crate::support::schema((32, "wide"), columns.collect(), vec![0]);
+    let wide = TablePlan { source: Arc::new(wide), ..soft_items() };
+    let wide = TablePlan { target: TableName::new("s", "wide"), ..wide };
+    vec![own, soft.clone(), soft, long, system, wide]
+}
 
 pub(crate) async fn findings_name_the_fix(db: &Db<'_>) {
     let plan = items();
@@ -33,12 +51,16 @@ pub(crate) async fn findings_name_the_fix(db: &Db<'_>) {
     let found = errors(&destination, std::slice::from_ref(&plan)).await;
     assert!(found.contains("\"id\" is integer"), "{found}");
 
-    let own = TablePlan { target: TableName::new("_rowtide", "x"), ..items() };
-    let mut soft = TablePlan { target: TableName::new("s", "y"), ..soft_items() };
-    soft.metadata.deleted = None;
-    let long = TablePlan { target: TableName::new("s", "n".repeat(64)), ..items() };
-    let found = errors(&destination, &[own, soft.clone(), soft, long]).await;
-    for part in ["Rowtide's own", "soft delete needs", "would both be written", "63 bytes"] {
+    let found = errors(&destination, &unfit()).await;
+    for part in [
+        "Rowtide's own",
+        "soft delete needs",
+        "would both be written",
+        "63 bytes",
+        "\"xmin\" is the name of a system column",
+        "give the metadata column another name",
+        "at most 1600 / leave out metadata columns",
+    ] {
         assert!(found.contains(part), "{part}: {found}");
     }
 

@@ -108,3 +108,42 @@ pub(crate) async fn a_table_that_is_being_read_is_waited_for(db: &Db<'_>) {
     child.wait().unwrap();
     drop(reader);
 }
+
+/// What users hung on a column goes along, the key's constraint as well.
+pub(crate) async fn columns_get_other_names(db: &Db<'_>) {
+    let before = items();
+    let renamed = |plan: &TablePlan, at: usize, to: &str| {
+        let mut source = (*plan.source).clone();
+        let field = source.columns[at].field.as_ref().clone();
+        source.columns[at].field = Arc::new(field.with_name(to));
+        source.version += 1;
+        plan.with_source(Arc::new(source))
+    };
+    let change = |plan: &TablePlan, column: usize, from: &str| SchemaChange::RenameColumn {
+        table: Arc::clone(&plan.source),
+        column,
+        from: from.to_owned(),
+    };
+    let mut writer = db.begin(&before).await;
+    db.sql("CREATE VIEW seen AS SELECT id, note FROM items; CREATE INDEX ON items (note)");
+    writer.write(&before, merge(item_rows(&before, &[(1, None, Some("n"))]))).await.unwrap();
+    let second = renamed(&before, 2, "re\"mark");
+    writer.apply_schema(&second, &change(&second, 2, "note")).await.unwrap();
+    let third = renamed(&second, 0, "Id");
+    writer.apply_schema(&third, &change(&third, 0, "id")).await.unwrap();
+    let rows = [(1, Some("one"), Some("m")), (2, None, Some("o"))];
+    writer.write(&third, merge(item_rows(&third, &rows))).await.unwrap();
+    commit_at(&mut writer, 1).await.unwrap();
+    let all = "SELECT string_agg(concat_ws(':', \"Id\", name, \"re\"\"mark\"), ' ' ORDER BY 1) FROM items";
+    assert_eq!(db.sql(all), "1:one:m 2:o");
+    assert_eq!(db.sql("SELECT string_agg(note, ',' ORDER BY id) FROM seen"), "m,o");
+    let defined = "SELECT string_agg(pg_get_indexdef(indexrelid), ' ') FROM pg_index \
+         WHERE indrelid = 'items'::regclass";
+    let defined = db.sql(defined);
+    assert!(defined.contains("(\"Id\")") && defined.contains("(\"re\"\"mark\")"), "{defined}");
+    // A name that every table has anyway is refused in words.
+    let fourth = renamed(&third, 1, "xmin");
+    let error = writer.apply_schema(&fourth, &change(&fourth, 1, "name")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("xmin") && error.hint().is_some(), "{}", error.chain());
+}

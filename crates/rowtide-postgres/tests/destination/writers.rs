@@ -196,3 +196,21 @@ pub(crate) async fn teardown_removes_what_was_made_and_nothing_else(db: &Db<'_>)
     );
     assert!(destination.peek("other").await.unwrap().is_none());
 }
+
+/// A database that an older Rowtide wrote to has no ledger. Who opens it makes one, and who only
+/// removes a pipeline needs none.
+pub(crate) async fn state_of_an_older_version_is_taken_over(db: &Db<'_>) {
+    let destination = db.destination();
+    let ledger = "SELECT count(*) FROM pg_class WHERE relname = 'schema_history' \
+         AND relnamespace = '_rowtide'::regnamespace";
+    drop(db.begin(&items()).await);
+    for opened in [true, false] {
+        db.sql("DROP TABLE _rowtide.schema_history");
+        if opened {
+            drop(destination.open(db.pipeline()).await.unwrap());
+            assert_eq!(db.sql(ledger), "1");
+        }
+    }
+    let removed = destination.teardown(db.pipeline()).await.unwrap();
+    assert!(removed.contains(&"schema _rowtide".to_owned()), "{removed:?}");
+}

@@ -51,15 +51,25 @@ impl Follower {
         (tables, copying): (&[Arc<TableSchema>], &[u64]),
         buffer_bytes: usize,
     ) -> rowtide_core::Result<Self> {
-        let (durable, receiver) = watch::channel(from.clone());
         let start = StreamStart {
             checkpoint: from.clone(),
             tables: tables.to_vec(),
             copying: copying.to_vec(),
+            fences: Vec::new(),
             buffer_bytes,
         };
+        Self::start_at(source, start).await
+    }
+
+    /// Starts exactly so.
+    pub(crate) async fn start_at(
+        source: &PostgresSource,
+        start: StreamStart,
+    ) -> rowtide_core::Result<Self> {
+        let from = start.checkpoint.clone();
+        let (durable, receiver) = watch::channel(from.clone());
         let stream = source.stream(start, receiver).await?;
-        Ok(Self::over(stream, durable, from.clone()))
+        Ok(Self::over(stream, durable, from))
     }
 
     pub(crate) fn over(

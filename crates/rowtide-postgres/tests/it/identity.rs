@@ -1,7 +1,11 @@
 //! Attaching: first, again, and to something that is no longer what it was.
 
+use std::sync::Arc;
+
 use rowtide_core::traits::AttachRequest;
-use rowtide_core::{Checkpoint, ErrorKind, Mode, Offset, Source};
+use rowtide_core::{Checkpoint, ErrorKind, Mode, Offset, Source, TableSchema};
+use rowtide_postgres::PostgresSource;
+use rowtide_sandbox::Major;
 
 use crate::follower::Follower;
 use crate::harness::{Db, attach, attach_as, discover, in_time, wait_until};
@@ -227,6 +231,91 @@ pub(crate) async fn a_table_that_was_away_is_copied_again(db: &Db<'_>) {
     let first = attach(&given, &schema).await;
     let known = Some((&first.identity, Some(&first.checkpoint)));
     assert!(attach_as(&given, &schema, known).await.unwrap().added.is_empty());
+
+    // An entry may be that of a whole schema.
+    if db.server.major() >= Major::V15 {
+        db.sql("create publication whole for tables in schema public");
+        let given = db.source_with("r", |options| options.publication = Some("whole".into()));
+        let first = attach(&given, &schema).await;
+        let known = Some((&first.identity, Some(&first.checkpoint)));
+        db.sql("alter publication whole add table t");
+        assert!(attach_as(&given, &schema, known).await.unwrap().added.is_empty());
+        db.sql("alter publication whole drop tables in schema public");
+        db.sql("alter publication whole add tables in schema public");
+        let second = attach_as(&given, &schema, known).await.unwrap();
+        assert_eq!(second.added.len(), 2, "{:?}", second.added);
+    }
+}
+
+/// Narrowed for a while, when nobody looked: as bad as gone.
+pub(crate) async fn an_alteration_taken_back_is_a_lost_position(db: &Db<'_>) {
+    db.sql("create table t (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["t"]).await;
+    let first = attach(&source, &schema).await;
+    let known = Some((&first.identity, Some(&first.checkpoint)));
+    let publication = format!("\"rowtide_{}\"", db.pipeline("p"));
+    // What takes nothing away is no loss.
+    db.sql("create role keeper superuser");
+    db.sql(&format!("alter publication {publication} owner to keeper"));
+    let second = attach_as(&source, &schema, known).await.unwrap();
+    let known = Some((&second.identity, Some(&second.checkpoint)));
+    db.sql(&format!("alter publication {publication} set (publish = 'insert')"));
+    db.sql(&format!(
+        "alter publication {publication} set (publish = 'insert, update, delete, truncate')"
+    ));
+    let error = attach_as(&source, &schema, known).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
+    assert!(error.message().contains("altered back"), "{error}");
+    // The same between attaching and reading the log.
+    let started = Follower::start_with(&source, &first.checkpoint, &schema, 1 << 20).await;
+    assert_eq!(started.err().unwrap().kind(), ErrorKind::PositionLost);
+    db.sql(&format!("alter publication {publication} owner to current_user"));
+    db.sql("drop role keeper");
+}
+
+/// What is taken away from a publication while its log is read.
+pub(crate) async fn a_gap_in_a_publication_ends_the_stream(db: &Db<'_>) {
+    db.sql(
+        "create table t (id int primary key); create table u (id int primary key); \
+         create publication everything for all tables",
+    );
+    let (narrowed, without) = (db.source("p"), db.source("q"));
+    let given = db.source_with("r", |options| options.publication = Some("everything".into()));
+    let schema = discover(&given, &["*.*"]).await;
+    let mut followers = Vec::new();
+    let mut attached = Vec::new();
+    for source in [&narrowed, &without, &given] {
+        let first = attach(source, &schema).await;
+        followers.push(Follower::start(source, &first.checkpoint, &schema).await);
+        attached.push(first);
+    }
+    let [p, q] = ["p", "q"].map(|name| format!("\"rowtide_{}\"", db.pipeline(name)));
+    db.sql(&format!("alter publication {p} set (publish = 'insert, delete, truncate')"));
+    db.sql(&format!("alter publication {q} drop table u"));
+    db.sql("insert into t values (1); insert into u values (1)");
+    db.sql(&format!("alter publication {q} add table only u"));
+    db.sql("insert into u values (2)");
+    let mut errors = Vec::new();
+    for follower in &mut followers[..2] {
+        errors.push(loop {
+            if let Err(error) = follower.step().await {
+                break error;
+            }
+        });
+    }
+    assert_eq!(errors[0].kind(), ErrorKind::PositionLost, "{}", errors[0]);
+    assert!(errors[0].message().contains("every kind of change"), "{}", errors[0]);
+    assert_eq!(errors[1].kind(), ErrorKind::Unavailable, "{}", errors[1]);
+    assert!(errors[1].message().contains("taken out of its publication"), "{}", errors[1]);
+    // A publication of everything has no entries that could go.
+    followers[2].catch_up(&given).await;
+    assert_eq!(followers[2].log.len(), 3, "{:?}", followers[2].log);
+    // What only ends the stream is found by attaching again.
+    drop(followers);
+    let known = Some((&attached[1].identity, Some(&attached[1].checkpoint)));
+    let again = attach_as(&without, &schema, known).await.unwrap();
+    assert_eq!(again.added, [schema[1].name.clone()]);
 }
 
 /// Waiting for a lock holds up whoever comes after: it ends soon, and says who is in the way.
@@ -270,4 +359,77 @@ pub(crate) async fn a_publication_that_vanishes_ends_the_stream(db: &Db<'_>) {
     db.sql(&format!("drop publication {publication}"));
     let again = Follower::start_with(&source, &first.checkpoint, &schema, 1 << 20).await;
     assert_eq!(again.err().unwrap().kind(), ErrorKind::PositionLost);
+}
+
+/// A checkpoint bears the last transaction before it. A log that has another one there is not the
+/// one that was followed, and hears nothing from us; the same log goes on, whatever it changed.
+pub(crate) async fn only_the_same_log_is_gone_on_with(db: &Db<'_>) {
+    db.sql("create table t (id int primary key); create table u (id int primary key)");
+    let source = db.source("p");
+    let schema = discover(&source, &["*.*"]).await;
+    let first = attach(&source, &schema).await;
+    let mut follower = Follower::start(&source, &first.checkpoint, &schema).await;
+    db.sql("insert into t values (1)");
+    db.sql("alter table t add column v int");
+    db.sql("insert into t values (2, 2)");
+    follower.catch_up(&source).await;
+    let before = (follower.at.clone(), vec![follower.schemas["t"].clone(), schema[1].clone()]);
+    // Nothing of this was acknowledged.
+    drop(follower);
+    let confirmed = format!(
+        "select confirmed_flush_lsn from pg_replication_slots where slot_name = '{}'",
+        db.slot("p")
+    );
+    let stands = db.sql(&confirmed);
+    let (at, tables) = &before;
+    let mark = at.mark(&"postgres".into()).unwrap();
+    let parts: Vec<&str> = mark.rsplitn(4, '/').collect();
+    let [origin, time, xid, position] = parts[..] else { panic!("{mark}") };
+    let others = [
+        format!("{position}/{xid}/1{time}/{origin}"),
+        format!("{position}/1{xid}/{time}/{origin}"),
+        format!("0/10/{xid}/{time}/{origin}"),
+        format!("0/0/0/0/{origin}"),
+    ];
+    for other in &others {
+        let from = Checkpoint::marked("postgres".into(), at.position(), other);
+        let mut follower = started(&source, &from, tables).await;
+        let error = follower.step().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PositionLost, "{other}: {error}");
+        assert!(error.message().contains("history"), "{error}");
+        assert!(error.hint().unwrap().contains("resync"), "{error}");
+        follower.stream.close().await.unwrap();
+        assert_eq!(db.sql(&confirmed), stands, "{other}");
+    }
+    db.sql("insert into t values (3, 3); insert into u values (3)");
+    let mut follower = started(&source, at, tables).await;
+    follower.catch_up(&source).await;
+    follower.log.sort();
+    assert_eq!(follower.log, ["insert t 3|3", "insert u 3"]);
+    // What is durable is acknowledged again.
+    wait_until("the slot to move", || db.sql(&confirmed) != stands).await;
+    // An idle log moves on with the mark it has.
+    db.sql("select pg_switch_wal()");
+    follower.catch_up(&source).await;
+    let (at, durable) = (follower.at.clone(), follower.durable.clone());
+    durable.send_replace(at.clone());
+    follower.stream.close().await.unwrap();
+    let mut follower = started(&source, &at, tables).await;
+    db.sql("insert into t values (4, 4)");
+    follower.catch_up(&source).await;
+    assert_eq!(follower.log, ["insert t 4|4"]);
+}
+
+/// A slot is free a moment after the stream before was dropped.
+async fn started(
+    source: &PostgresSource,
+    from: &Checkpoint,
+    tables: &[Arc<TableSchema>],
+) -> Follower {
+    loop {
+        match Follower::start_with(source, from, tables, 1 << 20).await {
+            Ok(follower) => return follower,
+            Err(error) => assert!(error.kind().is_transient(), "{error}"),
+        }
+    }
 }

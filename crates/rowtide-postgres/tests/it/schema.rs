@@ -1,5 +1,10 @@
 //! Tables that change while they are followed.
 
+use std::sync::Arc;
+
+use rowtide_core::traits::{SnapshotRequest, StreamStart};
+use rowtide_core::{Fence, Source};
+
 use crate::follower::{Follower, copy};
 use crate::harness::{Db, attach, discover};
 
@@ -258,4 +263,55 @@ pub(crate) async fn log_older_than_a_copy_is_left_out(db: &Db<'_>) {
     assert_eq!(of("quiet"), ["add quiet.x fill NULL", "insert quiet 1|1"]);
     // What was left out is counted all the same: the third insert is alone in its transaction.
     assert!(follower.batches.iter().all(|batch| batch.ordinals.iter().all(|&o| o == 0)));
+}
+
+/// The process ends when a copy is in place, but the log has not yet come to the changes of
+/// layout that the copy has: a stream that is told what the copy contains leaves them out.
+pub(crate) async fn log_older_than_a_copy_in_place_is_left_out(db: &Db<'_>) {
+    db.sql(
+        "create table t (id int primary key, v int); create table anew (id int primary key); \
+         create table plain (id int primary key, v int)",
+    );
+    let source = db.source("p");
+    let from = attach(&source, &discover(&source, &["*.*"]).await).await;
+    db.sql("insert into t values (1, 1); insert into anew values (1)");
+    db.sql("alter table t add column n int not null default 0; alter table t drop column v");
+    db.sql("insert into t values (2, 2)");
+    db.sql("alter table t add column w text; truncate t");
+    db.sql("drop table anew; create table anew (id int primary key)");
+    db.sql(&format!("alter publication \"rowtide_{}\" add table anew", db.pipeline("p")));
+    let planned = discover(&source, &["*.*"]).await;
+    let mut fences = Vec::new();
+    for table in &planned {
+        let request = SnapshotRequest {
+            table: Arc::clone(table),
+            lanes: 1,
+            settle: true,
+            batch_bytes: 1 << 20,
+        };
+        fences.push((table.id, source.snapshot(request).await.unwrap().fence));
+    }
+    // Newer than the copies.
+    db.sql("insert into t values (3, 3, 'c'); insert into anew values (3)");
+    db.sql("alter table t add column z int default 7; insert into t values (4, 4, 'd', 4)");
+    let start = |fences: &[(u64, Fence)]| StreamStart {
+        checkpoint: from.checkpoint.clone(),
+        tables: planned.clone(),
+        copying: Vec::new(),
+        fences: fences.to_vec(),
+        buffer_bytes: 1 << 20,
+    };
+    let mut follower = Follower::start_at(&source, start(&fences)).await.unwrap();
+    follower.catch_up(&source).await;
+    let rows = ["insert t 3|3|c", "insert anew 3", "add t.z fill 7", "insert t 4|4|d|4"];
+    let mut found = follower.take_log();
+    found.retain(|line| !line.starts_with("truncate"));
+    found.sort_by_key(|line| rows.iter().position(|row| row == line));
+    assert_eq!(found, rows);
+    follower.stream.close().await.unwrap();
+
+    // Without the fences the log contradicts what is known.
+    let mut unaware = Follower::start_at(&source, start(&[])).await.unwrap();
+    unaware.catch_up(&source).await;
+    assert!(unaware.log.iter().any(|line| line.starts_with("stop t")), "{:?}", unaware.log);
 }

@@ -314,10 +314,8 @@ fn a_table_of_somebody_else_in_the_database_is_left_alone() {
     there("CREATE TABLE t AS SELECT 42 AS mine");
     let to = case.server.url("warehouse");
     let config = case.config("").display().to_string();
-    let run = || refused(&case, &["run", "--once", "--config", &config, "--to", &to], 2, &[
-        "table public.t", "did not make", "another target",
-    ]);
-    run();
+    let arguments = ["run", "--once", "--config", &config, "--to", &to];
+    refused(&case, &arguments, 2, &["table public.t", "did not make", "another target"]);
     assert_nothing_made(&case);
     assert_eq!(there("SELECT mine FROM t"), "42");
     assert_eq!(there("SELECT count(*) FROM pg_namespace WHERE nspname = '_rowtide'"), "0");
@@ -325,10 +323,9 @@ fn a_table_of_somebody_else_in_the_database_is_left_alone() {
     there("DROP TABLE t");
     case.sql("CREATE TABLE u (id int PRIMARY KEY)");
     there("CREATE VIEW u AS SELECT 1 AS id");
-    refused(&case, &["run", "--once", "--config", &config, "--to", &to], 2, &["table public.u"]);
+    refused(&case, &arguments, 2, &["table public.u"]);
     assert_nothing_made(&case);
     there("DROP VIEW u");
-    let arguments = ["run", "--once", "--config", &config, "--to", &to];
     case.command(&arguments).run(LIMIT).and_then(Finished::success).unwrap();
     assert_eq!(there("SELECT id FROM t"), "1");
 }

@@ -221,7 +221,6 @@ fn a_server_restored_to_an_earlier_state_is_refused() {
 }
 
 #[test]
-#[ignore = "known gap: nothing yet proves which history a server has once its log is long again"]
 fn a_restored_server_whose_log_has_passed_the_position_is_refused() {
     let Some(mut server) = start_or_skip(&ServerOptions::default()) else { return };
     let place = tempfile::tempdir().unwrap();

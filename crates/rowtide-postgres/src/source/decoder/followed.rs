@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rowtide_core::traits::StreamItem;
-use rowtide_core::{Offset, Remedy, Result, SchemaChange, TableSchema};
+use rowtide_core::{Commit, Fence, Remedy, Result, SchemaChange, TableSchema};
 
 use crate::protocol::Malformed;
 use crate::source::table_buffer::TableBuffer;
@@ -19,6 +19,8 @@ pub(super) struct Followed {
     pub(super) stopped: bool,
     /// Its copy is not in place yet.
     pub(super) copying: bool,
+    /// What its copy contains, if that is in place.
+    pub(super) fence: Option<Fence>,
     /// The log's layout is older than the one that is copied: there is no buffer.
     pub(super) older: bool,
 }
@@ -26,6 +28,16 @@ pub(super) struct Followed {
 pub(super) const CHANGED_BEFORE_COPY: &str = "its columns changed before its copy began";
 
 impl Followed {
+    pub(super) fn new(schema: Arc<TableSchema>) -> Self {
+        let (stopped, copying, older) = (false, false, false);
+        Self { schema, buffer: None, stopped, copying, fence: None, older }
+    }
+
+    /// Whether the table's copy has what `commit` did; `in_copies` says so of copies to come.
+    pub(super) fn has(&self, commit: &Commit, in_copies: bool) -> bool {
+        (self.copying && in_copies) || self.fence.as_ref().is_some_and(|fence| fence.covers(commit))
+    }
+
     /// The rows since the last batch.
     pub(super) fn flush(&mut self) -> Result<Option<StreamItem>> {
         let batch = self.buffer.as_mut().map(TableBuffer::take).transpose()?.flatten();
@@ -47,7 +59,7 @@ pub(super) struct Place<'t> {
     pub(super) touched: &'t mut bool,
     /// The copies still to come have the change.
     pub(super) in_copies: bool,
-    pub(super) position: Offset,
+    pub(super) commit: Commit,
 }
 
 impl<'t> Place<'t> {
@@ -59,10 +71,11 @@ impl<'t> Place<'t> {
             return Ok(None);
         }
         if table.older {
-            if !self.in_copies {
+            if !table.has(&self.commit, self.in_copies) {
                 *self.touched = true;
                 let change = table.stop(CHANGED_BEFORE_COPY, Remedy::Copy);
-                self.items.push(StreamItem::Schema { change, position: self.position });
+                let position = self.commit.position;
+                self.items.push(StreamItem::Schema { change, position });
             }
             return Ok(None);
         }

@@ -283,7 +283,7 @@ pub async fn history_outlives_a_rename_to_a_name_that_it_has(case: Case) {
         let columns = ["id", "name", "note"].map(|name| (name.to_owned(), Kind::Text));
         let mut rows = case.subject.rows(first.target(), &columns).await.unwrap();
         rows.sort();
-        let rows: Vec<String> = rows.iter().map(|row| text(row)).collect();
+        let rows: Vec<String> = rows.iter().map(text).collect();
         assert_eq!(rows, ["1|a|one", "7|copied|∅", "8|eight|∅", "9|∅|∅", "9|∅|neun", "9|∅|nine"]);
         drop(writer);
         case.destination().teardown(PIPELINE).await.unwrap();
