@@ -30,6 +30,14 @@ pub(crate) async fn columns_are_added_and_dropped_midway(db: &Db<'_>) {
     assert!(log[2].starts_with("add t.a fill ListArray"), "{}", log[2]);
     assert!(log[3].starts_with("insert t 3|c|6|it's|"), "{}", log[3]);
     assert_eq!(log.len(), 4);
+    // A column is known by its number, whatever it is called.
+    db.sql("alter table t rename column n to \"a count\"");
+    db.sql("update t set \"a count\" = 6 where id = 3");
+    db.sql("alter table t rename column \"a count\" to n");
+    db.sql("update t set n = 6 where id = 3");
+    follower.catch_up(&source).await;
+    let log = follower.take_log();
+    assert_eq!([&log[0], &log[2]], ["rename t.n to a count", "rename t.a count to n"]);
     // Inside one transaction, with rows before and after.
     db.sql(
         "begin; update t set n = 7 where id = 3; alter table t drop column a; \
@@ -40,7 +48,7 @@ pub(crate) async fn columns_are_added_and_dropped_midway(db: &Db<'_>) {
     assert!(log[0].starts_with("update t 3|c|7|"));
     assert_eq!(log[1..], ["drop t.d", "drop t.a", "update t 3|c|8"]);
     let latest = &follower.schemas["t"];
-    assert_eq!(latest.version, 7);
+    assert_eq!(latest.version, 9);
     // What a new copy reads is what the stream has arrived at.
     let fresh = discover(&source, &["t"]).await;
     assert_eq!(fresh[0].columns, latest.columns);
@@ -50,7 +58,11 @@ pub(crate) async fn columns_are_added_and_dropped_midway(db: &Db<'_>) {
 
 pub(crate) async fn what_cannot_be_followed_stops_the_table(db: &Db<'_>) {
     let cases = [
-        ("renamed", "alter table renamed rename column v to x", "column v was renamed to x"),
+        (
+            "renamed",
+            "alter table renamed rename column v to x; alter table renamed add column v int",
+            "the column v is now another one",
+        ),
         (
             "retyped",
             "alter table retyped alter v type bigint",
@@ -99,7 +111,7 @@ pub(crate) async fn what_cannot_be_followed_stops_the_table(db: &Db<'_>) {
         let stops: Vec<_> =
             log.iter().filter(|line| line.starts_with(&format!("stop {table}"))).collect();
         assert_eq!(stops.len(), 1, "{table}: {log:?}");
-        assert!(stops[0].contains(reason) && stops[0].contains("resync"), "{}", stops[0]);
+        assert!(stops[0].contains(reason), "{}", stops[0]);
         assert_eq!(log.iter().filter(|line| line.contains(&format!("insert {table}"))).count(), 1);
         assert!(log.last().unwrap().starts_with("insert calm"), "other tables go on: {log:?}");
     }
@@ -216,7 +228,6 @@ pub(crate) async fn what_looks_the_same_stops_the_table(db: &Db<'_>) {
     let log = follower.take_log();
     assert_eq!(log.len(), 1, "{log:?}");
     assert!(log[0].contains("NOT NULL without a default"), "{log:?}");
-    assert!(log[0].contains("resync"), "{log:?}");
     db.sql("alter table whole replica identity full");
     db.sql("insert into whole values (1)");
     follower.catch_up(&source).await;
