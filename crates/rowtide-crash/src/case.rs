@@ -20,6 +20,10 @@ const COMMITTED: &str = "epoch committed";
 /// How the tables are treated, with buffers so small that everything happens in many pieces.
 const RULES: &str = "
 [[table]]
+match = \"public.odd\"
+schema = \"pause\"
+
+[[table]]
 match = \"public.ledger\"
 mode = \"append\"
 [[table]]
