@@ -8,6 +8,7 @@
 )]
 
 mod apply;
+mod checkpoints;
 mod epochs;
 mod faults;
 mod load;

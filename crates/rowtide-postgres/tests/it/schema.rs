@@ -33,11 +33,13 @@ pub(crate) async fn columns_are_added_and_dropped_midway(db: &Db<'_>) {
     // A column is known by its number, whatever it is called.
     db.sql("alter table t rename column n to \"a count\"");
     db.sql("update t set \"a count\" = 6 where id = 3");
+    // Numbers are in the catalog alone: what is renamed twice before it is looked up is not known.
+    follower.catch_up(&source).await;
+    assert_eq!(follower.take_log()[0], "rename t.n to a count");
     db.sql("alter table t rename column \"a count\" to n");
     db.sql("update t set n = 6 where id = 3");
     follower.catch_up(&source).await;
-    let log = follower.take_log();
-    assert_eq!([&log[0], &log[2]], ["rename t.n to a count", "rename t.a count to n"]);
+    assert_eq!(follower.take_log()[0], "rename t.a count to n");
     // Inside one transaction, with rows before and after.
     db.sql(
         "begin; update t set n = 7 where id = 3; alter table t drop column a; \
