@@ -35,6 +35,9 @@ Commands:
   mutants [bugs]   Plant known bugs, one at a time, and show which tests catch them
   crash [args...]  Set up, then end the real binary at every named point and at random, under load,
                    and compare; `crash --help` tells what can be chosen
+  fidelity [what] [args...]
+                   Set up, then send every type, name and change of table through the real binary
+                   and compare; `fidelity values|ddl|names|tables --help` tells what can be chosen
   fuzz [--seconds N] [target...]
                    Feed the decoders made-up input, each for 20 s (needs a nightly toolchain)
   ci               Everything that must pass: format, clippy, tidy, docs, test
@@ -68,7 +71,8 @@ fn dispatch(root: &Path, words: &[&str]) -> Outcome {
         ["bench", arguments @ ..] => bench(root, arguments),
         ["sim", arguments @ ..] => simulate(root, arguments),
         ["mutants", bugs @ ..] => mutants::run(root, bugs),
-        ["crash", arguments @ ..] => crash(root, arguments),
+        ["crash", arguments @ ..] => between_servers(root, "rowtide-crash", arguments),
+        ["fidelity", arguments @ ..] => between_servers(root, "rowtide-fidelity", arguments),
         ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
         ["ci"] => check::everything(root),
         ["tidy"] => check::tidy::check(root),
@@ -84,12 +88,13 @@ fn bench(root: &Path, arguments: &[&str]) -> Outcome {
     run::passing_on(cargo(root).args(program).args(arguments))
 }
 
-fn crash(root: &Path, arguments: &[&str]) -> Outcome {
+/// Runs a tool that sends the real binary, with failpoints, between real servers.
+fn between_servers(root: &Path, tool: &str, arguments: &[&str]) -> Outcome {
     setup::with_servers(root)?;
     run::passing_on(
         cargo(root).args(["build", "--quiet", "-p", "rowtide"]).args(testing::FEATURES),
     )?;
-    let program = ["run", "--quiet", "-p", "rowtide-crash", "--"];
+    let program = ["run", "--quiet", "-p", tool, "--"];
     run::passing_on(cargo(root).args(program).args(arguments))
 }
 

@@ -6,10 +6,13 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use arrow_select::filter::filter_record_batch;
 
-use crate::{Error, Fence, Offset, Result, TableSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Exceptions, Fence, Offset, Result, TableSchema};
 
 /// What happened to a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     /// A new row.
     Insert,
@@ -23,6 +26,10 @@ pub enum Op {
     /// The new half of a key change. Columns marked unchanged keep what the destination has
     /// under the key of the preceding [`Op::MoveOut`].
     MoveIn,
+    /// A row of which a value cannot be represented: whatever stands under its key goes. Only the
+    /// key columns are meaningful, and NULL where the key itself cannot be represented; what the
+    /// change was, [`Exceptions::refused`] tells.
+    Refuse,
 }
 
 impl Op {
@@ -32,7 +39,13 @@ impl Op {
             Self::Insert | Self::MoveIn => "insert",
             Self::Update => "update",
             Self::Delete | Self::MoveOut => "delete",
+            Self::Refuse => "quarantine",
         }
+    }
+
+    /// Whether no row is left under its key.
+    pub const fn removes(self) -> bool {
+        matches!(self, Self::Delete | Self::MoveOut | Self::Refuse)
     }
 }
 
@@ -107,6 +120,8 @@ pub struct ChangeBatch {
     pub commits: Vec<CommitRun>,
     /// Order of the change within its transaction, one per row, counted over all tables.
     pub ordinals: Vec<u32>,
+    /// Values that could not be represented, and what became of them.
+    pub exceptions: Exceptions,
 }
 
 impl ChangeBatch {
@@ -122,7 +137,8 @@ impl ChangeBatch {
 
     /// An estimate of the memory this batch holds, in bytes.
     pub fn byte_size(&self) -> usize {
-        self.rows.get_array_memory_size() + self.len() * 8 + self.commits.len() * 40
+        let beside = self.len() * 8 + self.commits.len() * 40 + self.exceptions.byte_size();
+        self.rows.get_array_memory_size() + beside
     }
 
     /// Checks that the parts agree with each other.
@@ -137,7 +153,11 @@ impl ChangeBatch {
             .columns()
             .all(|(column, bits)| bits.len() == len && column < self.table.columns.len());
         let shape = self.rows.num_columns() == self.table.columns.len();
+        let refused = self.exceptions.refused.iter();
+        let refused = refused.filter(|(row, _)| self.ops.get(*row as usize) == Some(&Op::Refuse));
+        let told = refused.count() == self.ops.iter().filter(|op| **op == Op::Refuse).count();
         let agree = self.rows.num_rows() == len && covered == len && self.ordinals.len() == len;
+        let agree = agree && told;
         if agree && masks && shape {
             Ok(())
         } else {
@@ -187,6 +207,7 @@ impl ChangeBatch {
             unchanged,
             commits,
             ordinals: indices.iter().map(|&row| self.ordinals[row]).collect(),
+            exceptions: self.exceptions.among(&indices),
         })
     }
 

@@ -7,6 +7,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::TableName;
+
 /// The result of everything fallible in Rowtide.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -73,12 +75,18 @@ struct Inner {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// The table that was being written.
+    table: Option<TableName>,
+    /// Nothing but that table is to blame.
+    of_one_table: bool,
 }
 
 impl Error {
     /// An error of `kind`; `message` says what was attempted, on what, and why it failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+        let message = message.into();
+        let (hint, source, table) = (None, None, None);
+        Self(Box::new(Inner { kind, message, hint, source, table, of_one_table: false }))
     }
 
     /// Says what to do next.
@@ -102,6 +110,32 @@ impl Error {
         self
     }
 
+    /// Says that the one table that was being written is to blame (a right on it, a lock on it, what
+    /// hangs on it), and neither the system that holds it nor the way there.
+    #[must_use]
+    pub fn of_one_table(mut self) -> Self {
+        self.0.of_one_table = true;
+        self
+    }
+
+    /// Names the table that was being written; what was named before is forgotten.
+    #[must_use]
+    pub fn concerning(mut self, table: Option<TableName>) -> Self {
+        self.0.table = table;
+        self
+    }
+
+    /// The table that was being written.
+    pub fn table(&self) -> Option<&TableName> {
+        self.0.table.as_ref()
+    }
+
+    /// Whether one table alone is to blame. For a value that is refused, or a definition that does
+    /// not fit, it always is.
+    pub fn is_of_one_table(&self) -> bool {
+        self.0.of_one_table || matches!(self.kind(), ErrorKind::Data | ErrorKind::SchemaDrift)
+    }
+
     /// What the operator does next.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -115,6 +149,14 @@ impl Error {
     /// What to do next, where there is something to say.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// Message, causes and hint on one line: what is remembered of a table that stops.
+    pub fn reason(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{} ({hint})", self.chain()),
+            None => self.chain(),
+        }
     }
 
     /// Message and causes on one line, without the hint.

@@ -16,12 +16,12 @@ use crate::{
 /// The schema that holds Rowtide's own tables.
 pub const SCHEMA: &str = "_rowtide";
 
-/// One row for one of these tables.
+/// Rows for one of these tables.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The table.
     pub plan: TablePlan,
-    /// The row.
+    /// The rows.
     pub row: RecordBatch,
 }
 
@@ -58,9 +58,83 @@ const SCHEMA_HISTORY: (&str, Columns) = (
     ],
 );
 
+const QUARANTINE: (&str, Columns) = (
+    "quarantine",
+    &[
+        ("pipeline", Kind::Text),
+        ("source_schema", Kind::Text),
+        ("source_table", Kind::Text),
+        ("source_column", Kind::Text),
+        ("op", Kind::Text),
+        ("reason", Kind::Text),
+        ("position", Kind::Number),
+        ("ordinal", Kind::Number),
+        ("key", Kind::Text),
+        ("row_values", Kind::Text),
+        ("quarantined_at", Kind::Instant),
+    ],
+);
+
 /// All of these tables.
 pub fn tables() -> Vec<TablePlan> {
-    vec![plan(SCHEMA_HISTORY)]
+    vec![plan(SCHEMA_HISTORY), plan(QUARANTINE)]
+}
+
+/// What `op` says of a row that is in quarantine no more; without a key, of all that were.
+pub const RESOLVED: &str = "resolved";
+
+/// What is told of one row in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// What the change was, `snapshot` for copied rows, or [`RESOLVED`].
+    pub op: &'static str,
+    /// The column whose value cannot be represented.
+    pub column: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The transaction; for copied rows the place of the copy.
+    pub position: Offset,
+    /// Its order in the transaction.
+    pub ordinal: Option<u32>,
+    /// The row's key as JSON.
+    pub key: Option<String>,
+    /// The row as JSON.
+    pub values: Option<String>,
+}
+
+/// The rows that tell of `rows` of `table`.
+///
+/// # Errors
+/// `Internal` if Arrow refuses them.
+pub fn quarantine(
+    table: &TableName,
+    rows: &[Quarantined],
+    (pipeline, now): (&str, i64),
+) -> Result<Entry> {
+    let plan = plan(QUARANTINE);
+    let same = |text: &str| Arc::new(StringArray::from(vec![text; rows.len()])) as ArrayRef;
+    let text = |pick: fn(&Quarantined) -> Option<&str>| {
+        Arc::new(rows.iter().map(pick).collect::<StringArray>()) as ArrayRef
+    };
+    let number = |pick: fn(&Quarantined) -> Option<i64>| {
+        Arc::new(rows.iter().map(pick).collect::<Int64Array>()) as ArrayRef
+    };
+    let at = TimestampMicrosecondArray::from(vec![now; rows.len()]).with_timezone("UTC");
+    let columns = vec![
+        same(pipeline),
+        same(&table.schema),
+        same(&table.name),
+        text(|row| row.column.as_deref()),
+        text(|row| Some(row.op)),
+        text(|row| Some(&row.reason)),
+        number(|row| Some(i64::try_from(row.position.0).unwrap_or(i64::MAX))),
+        number(|row| row.ordinal.map(i64::from)),
+        text(|row| row.key.as_deref()),
+        text(|row| row.values.as_deref()),
+        Arc::new(at),
+    ];
+    let row = RecordBatch::try_new(plan.target_arrow(), columns)?;
+    Ok(Entry { plan, row })
 }
 
 /// The row that tells of a schema change which led to `table`.
@@ -128,5 +202,25 @@ mod tests {
         let column = |name: &str| entry.row.column_by_name(name).unwrap().to_data();
         assert_eq!(column("position"), Int64Array::from(vec![17]).into());
         assert_eq!(column("change"), StringArray::from(vec!["column gone dropped"]).into());
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_told_with_place_and_key() {
+        let one = Quarantined {
+            op: "insert",
+            column: Some("amount".to_owned()),
+            reason: "it is NaN".to_owned(),
+            position: Offset(5),
+            ordinal: Some(2),
+            key: Some("{\"id\":\"1\"}".to_owned()),
+            values: None,
+        };
+        let marker = Quarantined { op: RESOLVED, column: None, ordinal: None, ..one.clone() };
+        let table = TableName::new("public", "t");
+        let entry = quarantine(&table, &[one, marker], ("p", 1)).unwrap();
+        let column = |name: &str| entry.row.column_by_name(name).unwrap().to_data();
+        assert_eq!(column("op"), StringArray::from(vec!["insert", "resolved"]).into());
+        assert_eq!(column("ordinal"), Int64Array::from(vec![Some(2), None]).into());
+        assert_eq!(column("source_table"), StringArray::from(vec!["t", "t"]).into());
     }
 }

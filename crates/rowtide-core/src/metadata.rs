@@ -15,7 +15,8 @@ use crate::{ChangeBatch, Commit};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetadataColumns {
-    /// `insert`, `update`, `delete`, `truncate`, or `snapshot` for copied rows (text).
+    /// `insert`, `update`, `delete`, `truncate`, `quarantine` for a row that is kept out, or
+    /// `snapshot` for copied rows (text).
     pub op: Option<String>,
     /// Whether the row was deleted at the source (boolean).
     pub deleted: Option<String>,
@@ -92,7 +93,7 @@ impl MetadataColumns {
         let len = batch.len();
         let mut values = Values {
             op: batch.ops.iter().map(|op| op.as_str()).collect(),
-            deleted: batch.ops.iter().map(|op| op.as_str() == "delete").collect(),
+            deleted: batch.ops.iter().map(|op| op.removes()).collect(),
             position: Vec::with_capacity(len),
             seq: batch.ordinals.iter().map(|&ordinal| Some(i64::from(ordinal))).collect(),
             committed_at: Vec::with_capacity(len),

@@ -7,6 +7,8 @@ use arrow_array::ArrayRef;
 use arrow_schema::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use crate::spelling::Spelled;
+
 /// Arrow extension type names used in field metadata for what Arrow itself lacks.
 pub mod ext {
     use arrow_schema::{DataType, Field};
@@ -19,6 +21,12 @@ pub mod ext {
     pub const UUID: &str = "arrow.uuid";
     /// A JSON document in `Utf8`.
     pub const JSON: &str = "arrow.json";
+    /// A bit string in `Binary`, which is never empty: how many bits of padding there are (0 to
+    /// 7), then the padding, which is ones, then the bits.
+    pub const BIT: &str = "rowtide.bit";
+    /// A time of day with an offset in `FixedSizeBinary(8)`, its lowest byte first: microseconds
+    /// since midnight, shifted left by 24 bits, plus 57,599 less the seconds east of UTC.
+    pub const TIMETZ: &str = "rowtide.timetz";
 
     /// A nullable UUID field.
     pub fn uuid(name: &str) -> Field {
@@ -28,6 +36,16 @@ pub mod ext {
     /// A nullable JSON field.
     pub fn json(name: &str) -> Field {
         field(name, DataType::Utf8, JSON)
+    }
+
+    /// A nullable field of bit strings.
+    pub fn bit(name: &str) -> Field {
+        field(name, DataType::Binary, BIT)
+    }
+
+    /// A nullable field of times of day with an offset.
+    pub fn timetz(name: &str) -> Field {
+        field(name, DataType::FixedSizeBinary(8), TIMETZ)
     }
 
     /// The extension type of `field`, if it has one.
@@ -57,9 +75,11 @@ impl TableName {
     }
 }
 
+/// As a pattern takes it back: odd names stand in double quotes, and what does not show, or could
+/// do harm where it is shown, is escaped. No two tables are written alike.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.schema, self.name)
+        write!(f, "{}.{}", Spelled(&self.schema), Spelled(&self.name))
     }
 }
 
@@ -70,7 +90,8 @@ pub struct Column {
     pub field: Arc<Field>,
     /// The type as the source names it, for messages and for `status`.
     pub native_type: String,
-    /// The source's stable number for this column (PostgreSQL: `attnum`); renames keep it.
+    /// The source's stable number for this column (PostgreSQL: `attnum`); renames keep it. The
+    /// column that holds what cannot be represented of another one has its number, negated.
     pub number: i32,
 }
 
@@ -78,6 +99,11 @@ impl Column {
     /// The column's name.
     pub fn name(&self) -> &str {
         self.field.name()
+    }
+
+    /// The number of the column whose values stand here as text, if this is such a column.
+    pub fn text_of(&self) -> Option<i32> {
+        (self.number < 0).then(|| self.number.saturating_neg())
     }
 }
 
@@ -112,6 +138,10 @@ pub struct TableSchema {
     /// mean something elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
+    /// The source's number for how the rows are stored (PostgreSQL: `relfilenode`), not younger
+    /// than the copy: as long as it is the same, no definition's change has rewritten a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<u64>,
 }
 
 impl TableSchema {
@@ -123,7 +153,7 @@ impl TableSchema {
         key: Vec<usize>,
         identity: Identity,
     ) -> Self {
-        Self { id, name, version, columns, key, identity, system: None }
+        Self { id, name, version, columns, key, identity, system: None, storage: None }
     }
 
     /// The same table, described in the words of `system`.
@@ -184,6 +214,15 @@ pub enum SchemaChange {
         /// The dropped column's name.
         column: String,
     },
+    /// A column has a type that holds more, and every row holds what it held.
+    WidenColumn {
+        /// The table after the change.
+        table: Arc<TableSchema>,
+        /// The widened column's index in `table`.
+        column: usize,
+        /// Its type before, as the source names it.
+        from: String,
+    },
     /// Something that cannot be followed change by change: the log alone no longer leads to the
     /// table's present rows. No change of the table follows in this stream.
     Unsupported {
@@ -212,6 +251,7 @@ impl SchemaChange {
             Self::AddColumn { table, .. }
             | Self::RenameColumn { table, .. }
             | Self::DropColumn { table, .. }
+            | Self::WidenColumn { table, .. }
             | Self::Unsupported { table, .. } => table,
         }
     }
@@ -230,6 +270,17 @@ impl fmt::Display for SchemaChange {
                 None => write!(f, "column {from} renamed"),
             },
             Self::DropColumn { column, .. } => write!(f, "column {column} dropped"),
+            Self::WidenColumn { table, column, from } => match table.columns.get(*column) {
+                Some(column) => {
+                    write!(
+                        f,
+                        "column {} widened from {from} to {}",
+                        column.name(),
+                        column.native_type
+                    )
+                }
+                None => write!(f, "column widened from {from}"),
+            },
             Self::Unsupported { reason, .. } => f.write_str(reason),
         }
     }

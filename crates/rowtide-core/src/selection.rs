@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::spelling::{ESCAPED, Spelled, unescaped};
 use crate::{Error, Result, TableName};
 
 /// `schema.table` with `*` (any run of characters) and `?` (any one) in both parts.
 ///
-/// A part may stand in double quotes (a quote inside is doubled): then it is taken literally. A
-/// pattern without a dot means the schema `public`.
+/// A part may stand in double quotes (a quote inside is doubled): then it is taken literally.
+/// `U&"…"` is the same with escapes as in PostgreSQL: `\XXXX` or `\+XXXXXX` for a character by its
+/// number, `\\` for a backslash. A pattern without a dot means the schema `public`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     schema: Part,
@@ -35,6 +37,15 @@ impl Pattern {
     /// Whether `table` is meant.
     pub fn matches(&self, table: &TableName) -> bool {
         self.schema.matches(&table.schema) && self.table.matches(&table.name)
+    }
+
+    /// The patterns of a list with commas between them, which may also stand in quoted parts.
+    pub fn split(list: &str) -> impl Iterator<Item = &str> {
+        let mut quoted = false;
+        list.split(move |c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        })
     }
 
     /// The one table this pattern names, if it has no wildcard.
@@ -64,9 +75,10 @@ impl FromStr for Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |part: &Part| match part.literal {
-            true => format!("\"{}\"", part.text.replace('"', "\"\"")),
-            false => part.text.clone(),
+        let quoted = |part: &Part| match (part.literal, Spelled(&part.text).to_string()) {
+            (true, plain) if plain == part.text => format!("\"{plain}\""),
+            (true, quoted) => quoted,
+            (false, _) => part.text.clone(),
         };
         write!(f, "{}.{}", quoted(&self.schema), quoted(&self.table))
     }
@@ -79,7 +91,8 @@ fn malformed(text: &str, why: &str) -> Error {
 
 /// Reads one part; returns what follows the dot, if there is one.
 fn part(text: &str) -> Result<(Part, Option<&str>)> {
-    let Some(quoted) = text.strip_prefix('"') else {
+    let escaped = text.strip_prefix(ESCAPED).or_else(|| text.strip_prefix("u&\""));
+    let Some(quoted) = escaped.or_else(|| text.strip_prefix('"')) else {
         let (name, rest) = match text.split_once('.') {
             Some((name, rest)) => (name, Some(rest)),
             None => (text, None),
@@ -99,6 +112,10 @@ fn part(text: &str) -> Result<(Part, Option<&str>)> {
                 Some(rest) => Some(rest),
                 None if rest.is_empty() => None,
                 None => return Err(malformed(text, "a closing quote is followed by text")),
+            };
+            let name = match escaped {
+                Some(_) => unescaped(&name).map_err(|why| malformed(text, why))?,
+                None => name,
             };
             return Ok((Part { text: name, literal: true }, rest));
         }
@@ -189,10 +206,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_of_a_table_is_read_back() {
+        for (schema, name) in [
+            ("public", "orders"),
+            ("a.b", "c"),
+            ("a", "b.c"),
+            ("!a", "*"),
+            (" ", "U&\"a\""),
+            ("u&", "\\0041"),
+            ("\u{1b}]0;x\u{7}", "'; DROP TABLE x; --"),
+            ("a\nb", "\u{202e}c\\"),
+        ] {
+            let table = TableName::new(schema, name);
+            let pattern: Pattern = table.to_string().parse().unwrap();
+            assert_eq!(pattern.exact(), Some(table.clone()), "{table}");
+            assert!(pattern.matches(&table));
+            let again: Pattern = pattern.to_string().parse().unwrap();
+            assert_eq!(again.exact(), Some(table));
+            let trimmed = TableSelection::parse([pattern.to_string().as_str()]).unwrap();
+            assert_eq!(trimmed.include.len(), 1);
+        }
+    }
+
+    #[test]
     fn malformed_patterns_are_refused() {
-        for text in ["", ".", "a.", ".b", "a.b.c", "\"a", "\"a\"b.c"] {
+        for text in ["U&\"\\12\".a", "", ".", "a.", ".b", "a.b.c", "\"a", "\"a\"b.c"] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas_outside_of_quotes() {
+        let split = |list| Pattern::split(list).collect::<Vec<_>>();
+        assert_eq!(split("a.*,b.c"), ["a.*", "b.c"]);
+        assert_eq!(split(r#""a,b".c,"d"",e".f"#), [r#""a,b".c"#, r#""d"",e".f"#]);
     }
 
     #[test]

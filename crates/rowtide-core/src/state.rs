@@ -1,11 +1,12 @@
 //! What a pipeline does with a table, and what the destination remembers of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::{Checkpoint, Fence, MetadataColumns, TableName, TableSchema};
+use crate::{Checkpoint, Fence, MetadataColumns, TableName, TableSchema, ValueTally};
 
 /// How a destination table follows its source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,6 +67,7 @@ impl TablePlan {
             fence: None,
             rows_copied: 0,
             reason: None,
+            values: ValueTally::default(),
         }
     }
 
@@ -129,6 +131,9 @@ pub struct TableState {
     pub rows_copied: u64,
     /// Why it stopped.
     pub reason: Option<String>,
+    /// What became of values that the destination's types cannot hold.
+    #[serde(default, skip_serializing_if = "ValueTally::is_empty")]
+    pub values: ValueTally,
 }
 
 /// The source's identity (server, database, slot, publication …) as JSON that only the source
@@ -155,6 +160,11 @@ pub struct PipelineState {
 }
 
 impl PipelineState {
+    /// What is known of each table, by its name at the source: for whoever asks for many.
+    pub fn by_name(&self) -> HashMap<&TableName, &TableState> {
+        self.tables.iter().map(|state| (&state.schema.name, state)).collect()
+    }
+
     /// What is known of the table called `name` at the source.
     pub fn table(&self, name: &TableName) -> Option<&TableState> {
         self.tables.iter().find(|state| state.schema.name == *name)

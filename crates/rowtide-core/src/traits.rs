@@ -4,6 +4,7 @@
 //! options is pure; the methods here connect and own what they start; dropping a value stops its
 //! tasks and closes its connections.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -12,9 +13,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Result,
-    SchemaChange, SourceIdentity, TableName, TablePlan, TableSchema, TableSelection, TableState,
-    TableWrite, Watermark,
+    ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Refused, Remedy,
+    Replaced, Result, SchemaChange, SourceIdentity, TableName, TablePlan, TableSchema,
+    TableSelection, TableState, TableWrite, Watermark,
 };
 
 /// A system whose tables are copied and followed.
@@ -93,6 +94,19 @@ pub struct Attached {
     /// Tables that began to be followed only now, after the slot existed. Their fence must wait
     /// for older transactions ([`SnapshotRequest::settle`]).
     pub added: Vec<TableName>,
+    /// Tables that the log alone no longer leads to, found before it is read.
+    pub setbacks: Vec<Setback>,
+}
+
+/// A table changed in a way that the log does not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// The table.
+    pub table: TableName,
+    /// What happened to it.
+    pub reason: String,
+    /// What puts it right.
+    pub remedy: Remedy,
 }
 
 /// Which table to copy, and how.
@@ -130,6 +144,23 @@ pub struct TableSnapshot {
 pub trait SnapshotPart: Send {
     /// The next rows with the number of bytes they took on the wire; `None` at the end.
     async fn next(&mut self) -> Result<Option<(RecordBatch, u64)>>;
+
+    /// What became of values that cannot be represented, in what was read since the last call.
+    fn exceptions(&mut self) -> Result<CopyExceptions> {
+        Ok(CopyExceptions::default())
+    }
+}
+
+/// What became of values that cannot be represented, in a stretch of a copy.
+#[derive(Debug, Default)]
+pub struct CopyExceptions {
+    /// How many were replaced.
+    pub replaced: Replaced,
+    /// Rows that were left out.
+    pub refused: Vec<Refused>,
+    /// Their keys ([`TableSchema::key_arrow`]), NULL where a key cannot be represented; `None`
+    /// without a key, or if no row was left out.
+    pub keys: Option<RecordBatch>,
 }
 
 /// Where to follow from.
@@ -148,6 +179,8 @@ pub struct StreamStart {
     pub fences: Vec<(u64, Fence)>,
     /// How many bytes of decoded changes may wait before the next [`ChangeStream::next`].
     pub buffer_bytes: usize,
+    /// Where files may be made for what does not fit.
+    pub spool_directory: PathBuf,
 }
 
 /// A running log reader. Dropping it stops its tasks.
@@ -175,6 +208,8 @@ pub struct Segment {
     /// Set if the segment ends where a transaction ends; otherwise the transaction goes on in
     /// the next segment.
     pub watermark: Option<Watermark>,
+    /// What is to be stored as the source's identity from the next commit on, if that changed.
+    pub identity: Option<SourceIdentity>,
 }
 
 /// One thing that happened.
@@ -222,8 +257,11 @@ pub struct SourceStatus {
 /// What a destination can and cannot hold, for those who plan and those who read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Names that differ only in case are one name there.
+    /// Names that differ only in the case of ASCII letters are one name there.
     pub ignores_case: bool,
+    /// A column of this name hides what rows of tables without a key are told apart by: such a
+    /// table cannot be merged there if it has one.
+    pub row_number: Option<&'static str>,
     /// The system whose types, in their own text form, it holds exactly
     /// ([`TableSchema::system`]): a source of that system hands over as text what Arrow's types
     /// would narrow.

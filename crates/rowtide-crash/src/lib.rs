@@ -21,7 +21,8 @@ mod verify;
 mod watch;
 mod zombie;
 
-pub use arena::{Arena, binary};
+pub use arena::Arena;
+pub use rowtide_testkit::binary;
 
 pub use gaps::{GAPS, gap};
 pub use matrix::crash_at;

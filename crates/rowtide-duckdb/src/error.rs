@@ -33,10 +33,14 @@ fn explain(failure: &Failure) -> Error {
     }
     match failure.class {
         Class::Io => explain_io(failure),
-        Class::Transaction => Error::unavailable("another transaction changed the same rows"),
+        Class::Transaction => {
+            Error::unavailable("another transaction changed the same rows").of_one_table()
+        }
         Class::Catalog => Error::config(first_line(text))
-            .with_hint("was a table of the pipeline changed by hand?"),
+            .of_one_table()
+            .with_hint("was a table of the pipeline changed by hand? Copy it again (resync)"),
         Class::Dependency => Error::config("something depends on the table")
+            .of_one_table()
             .with_hint("drop indexes and views that were made on it by hand"),
         Class::Value => Error::data("a value does not fit the type of its column"),
         Class::OutOfMemory => Error::config("more memory is needed than memory_limit allows")

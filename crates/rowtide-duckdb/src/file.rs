@@ -101,11 +101,11 @@ pub(crate) fn when_free<T>(mut work: impl FnMut() -> ffi::Result<T>) -> ffi::Res
     }
 }
 
-/// Folds the write-ahead log into the file, unless other transactions are open; returns whether
-/// that was done. Blocks.
+/// Folds the write-ahead log into the file, unless other transactions are open, or that was done a
+/// moment ago; returns whether it was done. Blocks.
 pub(crate) fn checkpoint(connection: &Connection) -> Result<bool> {
-    match connection.execute("CHECKPOINT") {
-        Ok(_) => Ok(true),
+    match connection.fold_log() {
+        Ok(done) => Ok(done),
         Err(failure) if failure.is_busy() => Ok(false),
         Err(failure) => Err(failure).during(|| "folding the log into the file".to_owned()),
     }
@@ -183,10 +183,12 @@ pub(crate) fn drop_blocking<T: Send + 'static>(value: T) {
 
 /// The name of the catalog that `connection`'s database file is.
 pub(crate) fn catalog(connection: &Connection) -> Result<Arc<str>> {
-    let rows: ffi::Result<_> = connection.query("SELECT current_database()", &[]);
-    let rows = rows.during(|| "reading the catalog's name".to_owned())?;
-    rows.first()
-        .and_then(|row| row[0].text())
-        .map(Into::into)
-        .ok_or_else(|| Error::internal("the database has no name"))
+    connection.catalog(|| {
+        let rows: ffi::Result<_> = connection.query("SELECT current_database()", &[]);
+        let rows = rows.during(|| "reading the catalog's name".to_owned())?;
+        rows.first()
+            .and_then(|row| row[0].text())
+            .map(Into::into)
+            .ok_or_else(|| Error::internal("the database has no name"))
+    })
 }

@@ -19,3 +19,4 @@ mod types;
 
 pub use destination::DuckdbDestination;
 pub use options::{DEFAULT_MEMORY_LIMIT, DuckdbOptions, default_threads};
+pub use types::column_type;

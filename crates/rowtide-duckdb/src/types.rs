@@ -4,18 +4,30 @@
 //! `infinity` and its negative `-infinity`, and so for 64-bit microseconds. (The smallest number
 //! of all, one below, is no date and must not be written.)
 
-use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 use rowtide_core::{Error, Result, ext};
+
+use crate::quote::Ident;
 
 /// The DuckDB type for `field`, as SQL text, spelled as DuckDB's catalog spells it.
 ///
 /// # Errors
 /// `Data` if DuckDB has no type that holds every value of it.
-pub(crate) fn column_type(field: &Field) -> Result<String> {
+pub fn column_type(field: &Field) -> Result<String> {
     let name = match (ext::name_of(field), field.data_type()) {
         (Some(ext::UUID), DataType::FixedSizeBinary(16)) => "UUID",
         (Some(ext::JSON), DataType::Utf8) => "JSON",
+        (Some(ext::BIT), DataType::Binary) => "BIT",
+        (Some(ext::TIMETZ), DataType::FixedSizeBinary(8)) => "TIME WITH TIME ZONE",
         (_, DataType::List(item)) => return Ok(format!("{}[]", column_type(item)?)),
+        (_, DataType::Struct(fields)) if !fields.is_empty() => {
+            let one =
+                |field: &Arc<Field>| Ok(format!("{} {}", Ident(field.name()), column_type(field)?));
+            let fields = fields.iter().map(one).collect::<Result<Vec<_>>>()?;
+            return Ok(format!("STRUCT({})", fields.join(", ")));
+        }
         (_, DataType::Decimal128(precision, scale)) => {
             return Ok(format!("DECIMAL({precision},{scale})"));
         }
@@ -24,6 +36,7 @@ pub(crate) fn column_type(field: &Field) -> Result<String> {
         (_, DataType::Int32) => "INTEGER",
         (_, DataType::Int64) => "BIGINT",
         (_, DataType::UInt32) => "UINTEGER",
+        (_, DataType::UInt64) => "UBIGINT",
         (_, DataType::Float32) => "FLOAT",
         (_, DataType::Float64) => "DOUBLE",
         (_, DataType::Interval(IntervalUnit::MonthDayNano)) => "INTERVAL",
@@ -43,9 +56,37 @@ pub(crate) fn column_type(field: &Field) -> Result<String> {
     Ok(name.to_owned())
 }
 
+/// The columns of `schema` as DuckDB takes them in: extension types under the names that it knows
+/// them by. Their values are the same.
+pub(crate) fn known_here(schema: &Schema) -> Schema {
+    Schema::new(schema.fields().iter().map(|field| Arc::new(known(field))).collect::<Fields>())
+}
+
+fn known(field: &Field) -> Field {
+    let own = match ext::name_of(field) {
+        Some(ext::BIT) => "bit",
+        Some(ext::TIMETZ) => "time_tz",
+        _ => "",
+    };
+    if !own.is_empty() {
+        let described = format!("{{\"type_name\":\"{own}\",\"vendor_name\":\"DuckDB\"}}");
+        let metadata = [(ext::NAME_KEY, "arrow.opaque"), (ext::METADATA_KEY, &described)];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        return field.clone().with_metadata(metadata.into());
+    }
+    match field.data_type() {
+        DataType::List(item) => field.clone().with_data_type(DataType::List(Arc::new(known(item)))),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| Arc::new(known(field))).collect();
+            field.clone().with_data_type(DataType::Struct(fields))
+        }
+        _ => field.clone(),
+    }
+}
+
 /// The digits of the integer types before the point, smallest first.
-const INTEGERS: [(&str, u32); 4] =
-    [("SMALLINT", 5), ("INTEGER", 10), ("UINTEGER", 10), ("BIGINT", 19)];
+const INTEGERS: [(&str, u32); 5] =
+    [("SMALLINT", 5), ("INTEGER", 10), ("UINTEGER", 10), ("BIGINT", 19), ("UBIGINT", 20)];
 
 /// Digits in all that a DECIMAL may have.
 const DECIMAL_DIGITS: u32 = 38;
@@ -53,12 +94,13 @@ const DECIMAL_DIGITS: u32 = 38;
 /// Whether a column of type `standing` holds every value of type `wanted` as it is. Both are
 /// spelled as the catalog spells them.
 pub(crate) fn holds(standing: &str, wanted: &str) -> bool {
-    if standing == wanted || standing == "VARCHAR" {
+    if standing == wanted || standing == "VARCHAR" || words(standing) == words(wanted) {
         return true;
     }
     let is_integer = |kind: &str| INTEGERS.iter().any(|(name, _)| *name == kind);
     match (standing, wanted) {
         ("INTEGER", "SMALLINT") | ("BIGINT", "SMALLINT" | "INTEGER" | "UINTEGER") => true,
+        ("UBIGINT", "UINTEGER") => true,
         ("DOUBLE", "FLOAT") => true,
         _ if is_integer(standing) => false,
         _ => match (digits(standing), digits(wanted)) {
@@ -66,6 +108,26 @@ pub(crate) fn holds(standing: &str, wanted: &str) -> bool {
             _ => false,
         },
     }
+}
+
+/// The words of a type, without quotes: the catalog leaves out those around the names in a STRUCT
+/// where it can.
+fn words(kind: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    let mut rest = kind.chars().peekable();
+    while let Some(next) = rest.next() {
+        let last = words.last_mut();
+        match next {
+            '"' if quoted && rest.next_if_eq(&'"').is_some() => {
+                last.into_iter().for_each(|w| w.push('\"'));
+            }
+            '"' => quoted = !quoted,
+            ' ' | ',' | '(' | ')' if !quoted => words.extend([next.to_string(), String::new()]),
+            _ => last.into_iter().for_each(|word| word.push(next)),
+        }
+    }
+    words
 }
 
 /// The type that holds every value of both: where possible one of the two.
@@ -113,6 +175,17 @@ mod tests {
             ("VARCHAR", "DATE", Some("VARCHAR")),
             ("JSON", "VARCHAR", Some("VARCHAR")),
             ("DECIMAL(10,2)[]", "DECIMAL(10,4)[]", None),
+            ("UBIGINT", "UINTEGER", Some("UBIGINT")),
+            ("UBIGINT", "BIGINT", Some("DECIMAL(20,0)")),
+            ("DECIMAL(20,0)", "UBIGINT", Some("DECIMAL(20,0)")),
+            (
+                "STRUCT(a INTEGER, \"b c\" DATE)",
+                "STRUCT(\"a\" INTEGER, \"b c\" DATE)",
+                Some("STRUCT(a INTEGER, \"b c\" DATE)"),
+            ),
+            ("STRUCT(a INTEGER)[]", "STRUCT(\"a\" BIGINT)[]", None),
+            ("STRUCT(a INTEGER)", "STRUCT(\"a\" INTEGER, \"b\" INTEGER)", None),
+            ("STRUCT(\"a, b\" INTEGER)", "STRUCT(\"a\" INTEGER, \"b\" INTEGER)", None),
             ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", None),
         ] {
             assert_eq!(common(standing, wanted).as_deref(), shared, "{standing} {wanted}");

@@ -6,13 +6,14 @@
 mod attach;
 mod prepare;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rowtide_core::traits::{ChangeStream, Progress, Segment, StreamItem, StreamStart, Writer};
 use rowtide_core::{
-    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, TableName, TablePlan, TableState,
-    Watermark, fault,
+    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, SourceIdentity, TableName,
+    TablePlan, TableState, Watermark, fault,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -184,18 +185,23 @@ impl<'a> Attempt<'a> {
             copying: followed().filter(|p| p.is_copied()).map(|p| p.plan.source.id).collect(),
             fences: planned.iter().filter_map(Planned::fence).collect(),
             buffer_bytes: self.settings.buffer_bytes,
+            spool_directory: self.spool_directory(),
         }
+    }
+
+    fn spool_directory(&self) -> PathBuf {
+        let configured = self.settings.spool_directory.clone();
+        configured.unwrap_or_else(|| self.pipeline.environment.temporary_directory())
     }
 
     fn surroundings(&self) -> Surroundings {
         let Pipeline { destination, monitor, environment, .. } = self.pipeline;
-        let configured = self.settings.spool_directory.clone();
         Surroundings {
             pipeline: self.pipeline.name.clone(),
             settings: Arc::clone(&self.settings),
             monitor: monitor.clone(),
             environment: environment.clone(),
-            spool_directory: configured.unwrap_or_else(|| environment.temporary_directory()),
+            spool_directory: self.spool_directory(),
             capabilities: destination.capabilities(),
         }
     }
@@ -322,7 +328,7 @@ impl Running<'_> {
             self.epoch_changes += self.router.apply(self.writer.as_mut(), item).await?;
         }
         match segment.watermark {
-            Some(watermark) => self.commit(&watermark).await,
+            Some(watermark) => self.commit(&watermark, segment.identity.as_ref()).await,
             None if fault::planted("split-transaction") => {
                 self.writer.commit(Progress::default()).await
             }
@@ -334,16 +340,21 @@ impl Running<'_> {
     }
 
     /// Ends the epoch at a transaction's end. Only after it is durable may the source know.
-    async fn commit(&mut self, watermark: &Watermark) -> Result<()> {
+    async fn commit(
+        &mut self,
+        watermark: &Watermark,
+        identity: Option<&SourceIdentity>,
+    ) -> Result<()> {
         let checkpoint = &watermark.checkpoint;
         let mut at = self.durable.borrow().clone();
         at.advance(checkpoint)?;
         if fault::planted("acknowledge-early") {
             self.durable.send_replace(at.clone());
         }
-        let progress = Progress { checkpoint: Some(checkpoint), ..Progress::default() };
+        let progress = Progress { checkpoint: Some(checkpoint), identity, ..Progress::default() };
         fault::point("epoch.sealed")?;
-        self.writer.commit(progress).await?;
+        let committed = self.writer.commit(progress).await;
+        committed.map_err(|error| self.router.refused_at_commit(error))?;
         fault::point("epoch.committed")?;
         self.mid_transaction = false;
         self.attempt.reached.committed = true;
@@ -378,12 +389,8 @@ impl Running<'_> {
                 self.router.copy_again(writer, &plan, reason).await?;
                 None
             }
-            Err(error) if error.kind() == ErrorKind::Data => {
-                let mut reason = error.chain();
-                if let Some(hint) = error.hint() {
-                    reason = format!("{reason} ({hint})");
-                }
-                self.router.stop(writer, &plan, reason).await?;
+            Err(error) if error.is_of_one_table() && !error.kind().is_transient() => {
+                self.router.stop(writer, &plan, error.reason()).await?;
                 // Not to be tried again by a later attempt of this run.
                 self.attempt.reached.promoted.push(name.clone());
                 None
@@ -391,7 +398,8 @@ impl Running<'_> {
             Err(error) => return Err(error.context(format!("copying {name}"))),
         };
         // The checkpoint stays: what was kept aside lies at or below it.
-        self.writer.commit(Progress::default()).await?;
+        let committed = self.writer.commit(Progress::default()).await;
+        committed.map_err(|error| self.router.refused_at_commit(error))?;
         fault::point("promote.committed")?;
         self.attempt.reached.committed = true;
         let Some(changes) = replayed else { return Ok(()) };

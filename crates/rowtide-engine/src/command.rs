@@ -13,6 +13,9 @@ pub enum TableCommand {
     Add,
     /// Copy the table again; the standing copy stays readable until the new one takes its place.
     Resync,
+    /// The same, for a table that has rows in quarantine: those that can be represented by now are
+    /// in the new copy, and the others in quarantine anew.
+    Replay,
     /// Stop applying its changes.
     Pause,
     /// Go on with a stopped table, by a new copy.
@@ -76,6 +79,9 @@ pub(crate) fn decide(
         (_, Phase::Copying) => {
             return refuse("is being copied; try again when its copy is in place");
         }
+        (TableCommand::Replay, _) if known.values.open() == 0 => {
+            return refuse("has no rows in quarantine");
+        }
         (TableCommand::Pause, _) if stopped => return refuse("is stopped already"),
         (TableCommand::Resume, _) if !stopped => return refuse("is not stopped"),
         (TableCommand::Skip, phase) if phase != Phase::Stopped => {
@@ -85,6 +91,9 @@ pub(crate) fn decide(
             (Phase::Stopped, Some("paused by an operator".to_owned()), "is paused")
         }
         (TableCommand::Skip, _) => (Phase::Skipped, known.reason.clone(), "is left as it is"),
+        (TableCommand::Replay, _) => {
+            (Phase::Pending, None, "is copied again, with what is in quarantine")
+        }
         (TableCommand::Resync | TableCommand::Resume | TableCommand::Add, _) => {
             (Phase::Pending, None, "is copied again")
         }
@@ -158,6 +167,19 @@ mod tests {
         for command in [Pause, Resume, Resync, Skip] {
             assert_eq!(becomes(Phase::Copying, command), None);
         }
+    }
+
+    #[test]
+    fn only_rows_in_quarantine_can_be_replayed() {
+        let name = TableName::new("public", "t");
+        let replay = |state: &TableState| decide(Some(state), (&name, TableCommand::Replay));
+        let mut state = in_phase(Phase::Streaming);
+        assert!(replay(&state).is_err());
+        state.values.held.insert("1:7".to_owned(), rowtide_core::Held::default());
+        let next = replay(&state).unwrap().0.unwrap();
+        assert_eq!(next.phase, Phase::Pending);
+        // What is told of it, the new copy needs.
+        assert_eq!(next.values, state.values);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn same(a: &Column, b: &Column) -> bool {
 mod tests {
     use arrow_array::Int32Array;
     use arrow_schema::{DataType, Field};
-    use rowtide_core::{Commit, CommitRun, Identity, Offset, Op, TableName};
+    use rowtide_core::{Commit, CommitRun, Exceptions, Identity, Offset, Op, TableName};
 
     use super::*;
 
@@ -90,6 +90,7 @@ mod tests {
             unchanged: Unchanged::new([(last, [true].into_iter().collect())]),
             commits: vec![CommitRun { commit, rows: 1 }],
             ordinals: vec![0],
+            exceptions: Exceptions::default(),
         }
     }
 
@@ -105,6 +106,26 @@ mod tests {
         assert_eq!(column(2), Int32Array::from(vec![1]).into());
         // The value that was not repeated is one that is left out.
         assert!(conformed.unchanged.is_empty());
+    }
+
+    #[test]
+    fn what_became_of_values_stays_with_their_rows() {
+        let (to, from) = (table(&[("id", 1)]), table(&[("id", 1), ("new", 4)]));
+        let mut batch = batch(&from);
+        batch.ops = vec![Op::Refuse];
+        let refused = rowtide_core::Refused {
+            change: Op::Insert,
+            columns: vec![4],
+            column: "new".into(),
+            reason: "why".into(),
+            key: None,
+            values: None,
+        };
+        batch.exceptions.refused.push((0, refused));
+        let before = batch.exceptions.clone();
+        let conformed = conform(batch, &to).unwrap();
+        conformed.validate().unwrap();
+        assert_eq!(conformed.exceptions, before);
     }
 
     #[test]

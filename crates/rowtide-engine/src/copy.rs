@@ -4,19 +4,24 @@
 //! staging table. A copy that fails in a way that may pass starts again with a new snapshot; the
 //! stream need not, because its changes for that table are spooled all along.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use rowtide_core::traits::{Loader, SnapshotPart, SnapshotRequest};
-use rowtide_core::{Destination, Error, Fence, Phase, Result, Source, TablePlan, fault};
-use tokio::sync::Semaphore;
+use rowtide_core::{Destination, Error, Fence, Offset, Phase, Result, Source, TablePlan, fault};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::quarantine::LeftOut;
 use crate::retry::Backoff;
 use crate::{Environment, Monitor, Settings};
 
 /// How often one table's copy is tried before the whole attempt fails.
 const TRIES: u32 = 5;
+
+/// How many finished copies may wait to be put in place: each takes memory or connections in some
+/// destinations.
+const AHEAD: usize = 8;
 
 /// A staging table that is complete.
 #[derive(Debug)]
@@ -24,6 +29,10 @@ pub(crate) struct Copied {
     pub(crate) plan: TablePlan,
     pub(crate) fence: Fence,
     pub(crate) rows: u64,
+    /// No change that the stream adds to it lies below.
+    pub(crate) position: Offset,
+    /// What could not be represented.
+    pub(crate) left_out: LeftOut,
 }
 
 /// What a copy needs, shared by all of them.
@@ -39,24 +48,28 @@ pub(crate) struct CopyContext {
 
 /// The running copies. Dropping it ends them.
 pub(crate) struct Copier {
-    tasks: JoinSet<(TablePlan, Result<Copied>)>,
+    tasks: JoinSet<(TablePlan, Result<Copied>, Option<OwnedSemaphorePermit>)>,
 }
 
 impl Copier {
     /// Starts copying `plans`, in order, as many at a time as the settings say.
     pub(crate) fn start(context: &CopyContext, plans: Vec<TablePlan>) -> Self {
-        let permits = Arc::new(Semaphore::new(context.settings.parallel_tables.max(1)));
+        let parallel = context.settings.parallel_tables.max(1);
+        let permits = Arc::new(Semaphore::new(parallel));
+        let places = Arc::new(Semaphore::new(parallel + AHEAD));
         let mut tasks = JoinSet::new();
         let environment = &context.environment;
         for plan in plans {
             let context = context.clone();
-            let permits = Arc::clone(&permits);
+            let (permits, places) = (Arc::clone(&permits), Arc::clone(&places));
             let copying = async move {
+                // Given back when somebody takes the copy to put it in place.
+                let place = places.acquire_owned().await.ok();
                 let outcome = match permits.acquire().await {
                     Ok(_permit) => copy_with_retry(&context, &plan).await,
                     Err(_) => Err(Error::internal("the copy permits were closed")),
                 };
-                (plan, outcome)
+                (plan, outcome, place)
             };
             environment.spawn(&mut tasks, copying);
         }
@@ -71,7 +84,10 @@ impl Copier {
     /// The next copy to end; waits for ever if there is none. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<(TablePlan, Result<Copied>)> {
         match self.tasks.join_next().await {
-            Some(joined) => joined.map_err(|e| died(&e)),
+            Some(joined) => {
+                let joined = joined.map_err(|e| died(&e));
+                joined.map(|(plan, outcome, _place)| (plan, outcome))
+            }
             None => std::future::pending().await,
         }
     }
@@ -125,9 +141,11 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
         return Err(Error::internal("the destination opened another number of loaders"));
     }
     let mut tasks = JoinSet::new();
+    let left_out = Arc::new(Mutex::new(LeftOut::default()));
     for (part, loader) in snapshot.parts.into_iter().zip(loaders) {
-        let lane =
-            Lane { plan: plan.clone(), position: snapshot.position, context: context.clone() };
+        let left_out = Arc::clone(&left_out);
+        let position = snapshot.position;
+        let lane = Lane { plan: plan.clone(), position, context: context.clone(), left_out };
         context.environment.spawn(&mut tasks, lane.run(part, loader));
     }
     let mut rows = 0;
@@ -135,7 +153,9 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
         rows += joined.map_err(|e| died(&e))??;
     }
     tracing::info!(table = %name, rows, "copy finished");
-    Ok(Copied { plan: plan.clone(), fence: snapshot.fence, rows })
+    let left_out = std::mem::take(&mut *left_out.lock().unwrap_or_else(PoisonError::into_inner));
+    let position = Offset(snapshot.position);
+    Ok(Copied { plan: plan.clone(), fence: snapshot.fence, rows, position, left_out })
 }
 
 /// One part on its way into staging.
@@ -143,6 +163,7 @@ struct Lane {
     plan: TablePlan,
     position: u64,
     context: CopyContext,
+    left_out: Arc<Mutex<LeftOut>>,
 }
 
 impl Lane {
@@ -153,7 +174,14 @@ impl Lane {
         mut loader: Box<dyn Loader>,
     ) -> Result<u64> {
         let mut total = 0;
-        while let Some((rows, bytes)) = part.next().await? {
+        loop {
+            let next = part.next().await?;
+            let exceptions = part.exceptions()?;
+            self.left_out
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(&self.plan, exceptions)?;
+            let Some((rows, bytes)) = next else { break };
             let count = rows.num_rows();
             if total == 0 || !fault::planted("later-chunks-dropped") {
                 loader.write(self.with_metadata(&rows)?).await?;

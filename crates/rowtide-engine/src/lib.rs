@@ -24,6 +24,8 @@ mod pace;
 mod pipeline;
 mod plan;
 mod progress;
+mod quarantine;
+mod refusal;
 mod retry;
 mod route;
 mod settings;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::attempt::{Attempt, Ended, Reached};
 use crate::progress::Activity;
+use crate::refusal::Refusals;
 use crate::retry::Backoff;
 use crate::{Environment, Monitor, Requests, Settings};
 
@@ -55,6 +56,7 @@ impl Pipeline {
         let mut settings = Arc::new(self.settings.clone());
         let mut promoted = Vec::new();
         let mut replans = Replans::new(&self.settings);
+        let mut refusals = Refusals::default();
         let started = self.environment.instant();
         let mut ever_ran = false;
         loop {
@@ -81,7 +83,18 @@ impl Pipeline {
             }
             if reached.committed {
                 backoff.reset();
+                refusals.progressed();
             }
+            let error = match refusals.judge(&error) {
+                None => error,
+                Some(table) => match self.stop_refused(&table, error).await {
+                    Ok(()) => {
+                        promoted.push(table);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
             if *shutdown.borrow() && error.kind().is_transient() {
                 tracing::warn!(error = %error.chain(), "stopped while an error may still pass");
                 return Ok(Summary { interrupted: true, ..Summary::default() });

@@ -1,6 +1,8 @@
 //! From what is selected, configured and remembered to what this run does with each table.
 
-use std::collections::HashMap;
+mod refusal;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rowtide_core::{
@@ -9,6 +11,8 @@ use rowtide_core::{
 };
 
 use crate::{RunMode, SchemaPolicy, Settings};
+
+pub(crate) use refusal::{clashes, refusals};
 
 /// A table and what this run does with it.
 #[derive(Debug, Clone)]
@@ -75,8 +79,9 @@ impl Planned {
 /// Plans every discovered table; those in `done` were copied in this run already.
 ///
 /// # Errors
-/// `Config` listing everything that contradicts: no table, clashing names, a table that was made
-/// with other settings.
+/// `Config` listing everything that contradicts: no table, none that the destination can hold, two
+/// that go to one target, a table that was made with other settings. A table that the destination
+/// cannot hold is left alone while there are others.
 pub(crate) fn plan_tables(
     discovered: &[Arc<TableSchema>],
     settings: &Settings,
@@ -89,22 +94,28 @@ pub(crate) fn plan_tables(
     }
     let mut problems = Vec::new();
     let mut planned: Vec<Planned> = Vec::with_capacity(discovered.len());
-    let mut targets = HashMap::new();
-    let folded = |name: &str| fold_name(name, capabilities);
-    for table in discovered {
-        let plan = plan_of(table, settings);
-        let target = (folded(&plan.target.schema), folded(&plan.target.name));
-        if let Some(other) = targets.insert(target, &table.name) {
-            problems.push(format!("{other} and {} both go to {}", table.name, plan.target));
-        }
-        let copied = done.contains(&table.name);
-        match action(plan, settings, state.table(&table.name), copied) {
-            Ok(decided) => {
-                problems.extend(clashes(&decided.plan, capabilities));
+    let plans: Vec<TablePlan> = discovered.iter().map(|table| plan_of(table, settings)).collect();
+    let known = state.by_name();
+    let done: HashSet<&TableName> = done.iter().collect();
+    problems.extend(refusal::mistakes(&plans));
+    let refused = refusals(&plans, &known, capabilities);
+    for plan in plans {
+        problems.extend(misnamed(&plan.source, settings));
+        let name = plan.source.name.clone();
+        let copied = done.contains(&name);
+        match action(plan, settings, known.get(&name).copied(), copied) {
+            Ok(mut decided) => {
+                if let Some(reason) = refused.get(&name) {
+                    tracing::error!(table = %name, reason, "table is left out");
+                    decided.action = Action::Leave(reason.clone());
+                }
                 planned.push(decided);
             }
             Err(problem) => problems.push(problem),
         }
+    }
+    if refused.len() == planned.len() {
+        problems.extend(refused.into_values());
     }
     if problems.is_empty() { Ok(planned) } else { Err(Error::config(problems.join("; "))) }
 }
@@ -142,33 +153,25 @@ pub(crate) fn plan_of(table: &Arc<TableSchema>, settings: &Settings) -> TablePla
     }
 }
 
-/// What makes a name another one there.
-fn fold_name(name: &str, capabilities: Capabilities) -> String {
-    if capabilities.ignores_case { name.to_lowercase() } else { name.to_owned() }
-}
-
-/// Column names that could not stand beside each other in the destination.
-pub(crate) fn clashes(plan: &TablePlan, capabilities: Capabilities) -> Vec<String> {
-    let folded = |name: &str| fold_name(name, capabilities);
-    let name = &plan.source.name;
-    let mut seen: HashMap<String, &str> = HashMap::new();
+/// What the rules for this one table say of columns that it does not have, or that belong to its
+/// key and so can never be NULL.
+fn misnamed(table: &TableSchema, settings: &Settings) -> Vec<String> {
+    let name = &table.name;
     let mut problems = Vec::new();
-    for column in &plan.source.columns {
-        if let Some(other) = seen.insert(folded(column.name()), column.name()) {
-            let column = column.name();
-            problems.push(format!(
-                "{name} has columns named {other} and {column}, which differ only in case; rename \
-                 one of them at the source"
-            ));
-        }
-    }
-    for field in plan.metadata.fields() {
-        if seen.contains_key(&folded(field.name())) {
-            problems.push(format!(
-                "{name} has a column named {} like a metadata column; map the metadata column to \
-                 another name",
-                field.name()
-            ));
+    let own = settings.rules_for(name).filter(|rule| rule.pattern.exact().is_some());
+    for (column, policy) in own.flat_map(|rule| &rule.columns) {
+        match table.index_of(column) {
+            None => problems.push(format!(
+                "{name} has no column {column} that is replicated, and a [[table]] rule for it \
+                 names one in `columns`"
+            )),
+            Some(at) if table.key.contains(&at) && policy.of_key() != *policy => {
+                problems.push(format!(
+                    "the column {column} of {name} belongs to the key: `columns` can say \"fail\" \
+                     or \"quarantine\" of it"
+                ));
+            }
+            Some(_) => {}
         }
     }
     problems
@@ -240,7 +243,9 @@ fn follow(plan: &TablePlan, known: &TableState) -> Result<Planned, String> {
 #[cfg(test)]
 mod tests {
     use arrow_schema::{DataType, Field};
-    use rowtide_core::{Column, DeleteMode, Identity, Offset, TableSelection};
+    use rowtide_core::{Column, DeleteMode, Identity, Offset, TableSelection, ValuePolicy};
+
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::TableRule;
@@ -267,6 +272,8 @@ mod tests {
             metadata: None,
             schema: None,
             target: None,
+            unrepresentable: None,
+            columns: BTreeMap::new(),
         }
     }
 
@@ -277,7 +284,8 @@ mod tests {
         PipelineState { tables: vec![state], ..PipelineState::default() }
     }
 
-    const ANY: Capabilities = Capabilities { ignores_case: false, native_system: None };
+    const ANY: Capabilities =
+        Capabilities { ignores_case: false, row_number: None, native_system: None };
 
     fn action_of(settings: &Settings, state: &PipelineState) -> Action {
         plan_tables(&[table("t", &["id"])], settings, (state, ANY), &[]).unwrap()[0].action.clone()
@@ -352,9 +360,30 @@ mod tests {
         settings.rules.push(TableRule { mode: Some(Mode::Append), ..rule("public.u") });
         let error =
             plan_tables(&tables, &settings, (&remembered(Phase::Streaming), ANY), &[]).unwrap_err();
-        for part in ["both go to x.y", "_rowtide_seq", "other settings"] {
+        for part in ["both go to x.y", "other settings"] {
             assert!(error.message().contains(part), "{part}: {}", error.message());
         }
+    }
+
+    #[test]
+    fn columns_that_a_rule_names_must_be_there_and_allow_it() {
+        let mut settings = settings();
+        let columns = [("id", ValuePolicy::Null), ("gone", ValuePolicy::Text)];
+        let columns = columns.map(|(name, policy)| (name.to_owned(), policy));
+        settings.rules = vec![
+            TableRule { columns: columns.clone().into(), ..rule("public.t") },
+            // Not every table that a pattern matches has all of them.
+            TableRule { columns: columns.into(), ..rule("public.*") },
+        ];
+        let tables = [table("t", &["id"]), table("u", &["k"])];
+        let known = PipelineState::default();
+        let error = plan_tables(&tables, &settings, (&known, ANY), &[]).unwrap_err();
+        let message = error.message();
+        assert!(message.contains("public.t has no column gone"), "{message}");
+        assert!(message.contains("column id of public.t belongs to the key"), "{message}");
+        assert!(!message.contains("public.u"), "{message}");
+        settings.rules[0].columns = [("id".to_owned(), ValuePolicy::Quarantine)].into();
+        assert!(plan_tables(&tables, &settings, (&known, ANY), &[]).is_ok());
     }
 
     #[test]
@@ -363,13 +392,52 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_case_clash_only_where_case_is_ignored() {
-        let tables = [table("t", &["id", "ID"]), table("T", &["id"])];
-        let state = PipelineState::default();
+    fn tables_that_the_destination_cannot_hold_are_left_and_the_others_go_on() {
+        let tables = [
+            table("t", &["id", "ID"]),
+            table("u", &["id"]),
+            table("U", &["id"]),
+            table("ä", &["Ä", "ä"]),
+            table("Ä", &["id"]),
+        ];
         let insensitive = Capabilities { ignores_case: true, ..ANY };
-        let error = plan_tables(&tables, &settings(), (&state, insensitive), &[]).unwrap_err();
-        assert!(error.message().contains("differ only in case"), "{}", error.message());
-        assert!(error.message().contains("both go to"), "{}", error.message());
-        assert_eq!(plan_tables(&tables, &settings(), (&state, ANY), &[]).unwrap().len(), 2);
+        let left = |state: &PipelineState, capabilities: Capabilities| -> Vec<String> {
+            let planned = plan_tables(&tables, &settings(), (state, capabilities), &[]).unwrap();
+            let reason = |planned: &Planned| match &planned.action {
+                Action::Leave(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            planned.iter().filter_map(reason).collect()
+        };
+        let new = PipelineState::default();
+        let reasons = left(&new, insensitive);
+        assert_eq!(reasons.len(), 3, "{reasons:?}");
+        assert!(reasons[0].contains("columns named id and ID"), "{}", reasons[0]);
+        assert!(reasons[1].contains("public.U") && reasons[2].contains("public.u"), "{reasons:?}");
+        assert!(left(&new, ANY).is_empty());
+        // The one that is there already stays.
+        let plan = plan_of(&tables[2], &settings());
+        let state = PipelineState {
+            tables: vec![plan.state(Phase::Streaming)],
+            ..PipelineState::default()
+        };
+        let reasons = left(&state, insensitive);
+        assert_eq!(reasons.len(), 2, "{reasons:?}");
+        assert!(reasons[1].starts_with("public.u "), "{}", reasons[1]);
+        let alone = plan_tables(&tables[..1], &settings(), (&new, insensitive), &[]).unwrap_err();
+        assert!(alone.message().contains("differ only in case"), "{}", alone.message());
+    }
+
+    #[test]
+    fn a_column_that_hides_row_numbers_matters_to_tables_without_a_key() {
+        let hiding = Capabilities { ignores_case: true, row_number: Some("rowid"), ..ANY };
+        let keyed = plan_of(&table("t", &["ROWID"]), &settings());
+        assert!(clashes(&keyed, hiding).is_empty());
+        let columns = keyed.source.columns.clone();
+        let name = keyed.source.name.clone();
+        let keyless = TableSchema::new((7, name), 1, columns, vec![], Identity::FullRow);
+        let keyless = plan_of(&Arc::new(keyless), &settings());
+        assert_eq!(clashes(&keyless, hiding).len(), 1);
+        assert!(clashes(&keyless, ANY).is_empty());
     }
 }

@@ -108,7 +108,8 @@ impl Monitor {
 
     pub(crate) fn table(&self, name: &TableName, change: impl FnOnce(&mut TableProgress)) {
         self.update(|snapshot| {
-            if let Some(table) = snapshot.tables.iter_mut().find(|table| table.name == *name) {
+            let place = snapshot.tables.binary_search_by(|table| table.name.cmp(name));
+            if let Some(table) = place.ok().and_then(|place| snapshot.tables.get_mut(place)) {
                 change(table);
             }
         });

@@ -1,5 +1,7 @@
 //! Takes each thing that happened to where its table is: applied, kept aside, or left out.
 
+mod values;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,8 +10,8 @@ use arrow_array::{RecordBatch, new_null_array};
 use rowtide_core::ledger::Occasion;
 use rowtide_core::traits::{StreamItem, Writer};
 use rowtide_core::{
-    Capabilities, ChangeBatch, Commit, Fence, Mode, Offset, Phase, Remedy, Result, SchemaChange,
-    TableName, TablePlan, TableState, TableWrite, fault, fold, ledger,
+    Capabilities, ChangeBatch, Commit, Error, Fence, Mode, Offset, Phase, Remedy, Result,
+    SchemaChange, TableName, TablePlan, TableState, TableWrite, ValueTally, fault, fold, ledger,
 };
 
 use crate::conform::{can_conform, conform, same_columns};
@@ -39,6 +41,8 @@ pub(crate) struct Router {
     routes: HashMap<u64, Route>,
     /// Tables that are to be copied again.
     recopies: Vec<TableName>,
+    /// What was known of values that cannot be represented when the attempt began.
+    values: HashMap<TableName, ValueTally>,
     around: Surroundings,
 }
 
@@ -59,6 +63,10 @@ impl Router {
         around: Surroundings,
     ) -> Self {
         let memory = SpoolMemory::default();
+        let values = |known: &TableState| (known.schema.name.clone(), known.values.clone());
+        let values: HashMap<_, _> = remembered.iter().map(values).collect();
+        let by_name: HashMap<&TableName, &TableState> =
+            remembered.iter().map(|known| (&known.schema.name, known)).collect();
         let route = |planned: &Planned| {
             let (phase, stage) = match &planned.action {
                 Action::Follow(_) => (Phase::Streaming, Stage::Live),
@@ -68,16 +76,17 @@ impl Router {
                 }
             };
             let mut state = planned.state(phase);
+            state.values = values.get(&planned.plan.source.name).cloned().unwrap_or_default();
             if let Action::Follow(fence) = &planned.action {
                 let name = &planned.plan.source.name;
-                let known = remembered.iter().find(|known| known.schema.name == *name);
+                let known = by_name.get(name);
                 state.rows_copied = known.map_or(0, |known| known.rows_copied);
                 state.fence = Some(fence.clone());
             }
             (planned.plan.source.id, Route { plan: planned.plan.clone(), state, stage })
         };
         let routes = planned.iter().filter(|p| p.is_followed()).map(route).collect();
-        Self { routes, recopies: Vec::new(), around }
+        Self { routes, recopies: Vec::new(), values, around }
     }
 
     /// Bytes kept aside for all tables.
@@ -136,16 +145,21 @@ impl Router {
     /// caller commits: copy, changes and phase become visible at once.
     pub(crate) async fn promote(&mut self, writer: &mut dyn Writer, copied: Copied) -> Result<u64> {
         fault::point("promote.before")?;
-        writer.promote(&copied.plan).await?;
+        writer.promote(&copied.plan).await.map_err(|error| refused(error, &copied.plan))?;
         let first = self.routes.keys().copied().min().unwrap_or_default();
+        let known = self.known(&copied.plan);
+        let (told, known) = copied.left_out.settle(&copied.plan, copied.position, known);
+        values::write(writer, &copied.plan.source.name, &told, &self.around).await?;
         let Some(route) = self.routes.get_mut(&copied.plan.source.id) else {
             let mut state = copied.plan.state(Phase::Loaded);
             state.fence = Some(copied.fence);
             state.rows_copied = copied.rows;
+            state.values = known;
             writer.remember(&state).await?;
             return Ok(0);
         };
         route.state = copied.plan.state(Phase::Streaming);
+        route.state.values = known;
         route.state.fence = Some(match first != copied.plan.source.id {
             true if fault::planted("fence-ignored-for-second-table") => Fence::Nothing,
             _ => copied.fence,
@@ -164,6 +178,15 @@ impl Router {
         self.recopies.extend(route.wants_copy());
         fault::point("promote.replayed")?;
         Ok(changes)
+    }
+
+    /// What is known of a table's values that cannot be represented.
+    fn known(&self, plan: &TablePlan) -> ValueTally {
+        let name = &plan.source.name;
+        match self.routes.get(&plan.source.id) {
+            Some(route) => route.state.values.clone(),
+            None => self.values.get(name).cloned().unwrap_or_default(),
+        }
     }
 
     /// Whether a table waits to be copied again.
@@ -188,6 +211,17 @@ impl Router {
         }
     }
 
+    /// An error of a commit, which names a table at the destination if any: the same by its name at
+    /// the source.
+    pub(crate) fn refused_at_commit(&self, error: Error) -> Error {
+        let mut plans = self.routes.values().map(|route| &route.plan);
+        let source = error
+            .table()
+            .and_then(|target| plans.find(|plan| plan.target == *target))
+            .map(|plan| plan.source.name.clone());
+        error.concerning(source)
+    }
+
     /// The tables that wait to be copied again.
     pub(crate) fn recopies(&self) -> &[TableName] {
         &self.recopies
@@ -201,11 +235,13 @@ impl Router {
         reason: String,
     ) -> Result<()> {
         self.recopies.push(plan.source.name.clone());
+        let values = self.known(plan);
         match self.routes.get_mut(&plan.source.id) {
             Some(route) => route.copy_again(writer, reason, &self.around.monitor).await,
             None => {
                 let reason = Some(reason);
-                writer.remember(&TableState { reason, ..plan.state(Phase::Pending) }).await
+                let pending = plan.state(Phase::Pending);
+                writer.remember(&TableState { reason, values, ..pending }).await
             }
         }
     }
@@ -217,18 +253,30 @@ impl Router {
         plan: &TablePlan,
         reason: String,
     ) -> Result<()> {
+        let values = self.known(plan);
         match self.routes.get_mut(&plan.source.id) {
             Some(route) => route.stop(writer, reason, &self.around.monitor).await,
             None => {
                 let mut route = Route {
                     plan: plan.clone(),
-                    state: plan.state(Phase::Stopped),
+                    state: TableState { values, ..plan.state(Phase::Stopped) },
                     stage: Stage::Stopped,
                 };
                 route.stop(writer, reason, &self.around.monitor).await
             }
         }
     }
+}
+
+/// Names the table that was being written when the destination failed.
+fn refused(error: Error, plan: &TablePlan) -> Error {
+    error.concerning(Some(plan.source.name.clone()))
+}
+
+/// Whether `change` adds a column for values that stand as text.
+fn adds_texts(change: &SchemaChange) -> bool {
+    let SchemaChange::AddColumn { table, column, .. } = change else { return false };
+    table.columns.get(*column).is_some_and(|column| column.text_of().is_some())
 }
 
 impl Route {
@@ -244,8 +292,7 @@ impl Route {
                 self.schema(writer, (change, position), around).await.map(|()| 0)
             }
             SpoolItem::Truncate { commit, ordinal } => {
-                let now = around.environment.now_micros();
-                self.truncate(writer, (commit, ordinal), now).await
+                self.truncate(writer, (commit, ordinal), around).await
             }
         }
     }
@@ -255,7 +302,7 @@ impl Route {
     }
 
     async fn changes(
-        &self,
+        &mut self,
         writer: &mut dyn Writer,
         batch: ChangeBatch,
         around: &Surroundings,
@@ -268,18 +315,22 @@ impl Route {
             true => batch,
             false => conform(batch, &self.plan.source)?,
         };
+        let Some((batch, told)) = self.settle(writer, batch, around).await? else {
+            return Ok(0);
+        };
         let write = fold(&batch, &self.plan, around.environment.now_micros())?;
         fault::point("write.before")?;
-        writer.write(&self.plan, write).await?;
+        writer.write(&self.plan, write).await.map_err(|error| refused(error, &self.plan))?;
         fault::point("write.applied")?;
+        self.tell(writer, told, around).await?;
         Ok(batch.len() as u64)
     }
 
     async fn truncate(
-        &self,
+        &mut self,
         writer: &mut dyn Writer,
         (commit, ordinal): (Commit, u32),
-        now: i64,
+        around: &Surroundings,
     ) -> Result<u64> {
         if self.fence().covers(&commit) || fault::planted("truncate-skipped") {
             return Ok(0);
@@ -288,6 +339,7 @@ impl Route {
         let source = self.plan.source.columns.iter();
         let mut columns: Vec<_> =
             source.map(|column| new_null_array(column.field.data_type(), 1)).collect();
+        let now = around.environment.now_micros();
         columns.extend(self.plan.metadata.truncate_values(&commit, ordinal, now));
         // The marker's columns are all null, whatever the source says of them.
         let fields: Vec<_> = schema
@@ -302,8 +354,9 @@ impl Route {
             Mode::Merge | Mode::Replace => TableWrite::Truncate { marker },
         };
         fault::point("truncate.before")?;
-        writer.write(&self.plan, write).await?;
+        writer.write(&self.plan, write).await.map_err(|error| refused(error, &self.plan))?;
         fault::point("truncate.applied")?;
+        self.truncated(writer, (commit.position, ordinal), around).await?;
         Ok(1)
     }
 
@@ -325,7 +378,10 @@ impl Route {
         let plan = self.plan.with_source(Arc::clone(change.table()));
         match policy {
             SchemaPolicy::Apply => {}
-            SchemaPolicy::Ignore if can_conform(&plan.source, &self.plan.source) => {
+            // What is asked for by another setting is not the source's change.
+            SchemaPolicy::Ignore
+                if can_conform(&plan.source, &self.plan.source) && !adds_texts(&change) =>
+            {
                 tracing::warn!(table = %name, change = %change, "schema change ignored");
                 return Ok(());
             }
@@ -347,7 +403,7 @@ impl Route {
             *fill = None;
         }
         fault::point("schema.before")?;
-        writer.apply_schema(&plan, &change).await?;
+        writer.apply_schema(&plan, &change).await.map_err(|error| refused(error, &plan))?;
         fault::point("schema.applied")?;
         let (pipeline, now) = (around.pipeline.as_str(), around.environment.now_micros());
         let occasion = Occasion { pipeline, position, now };

@@ -1,9 +1,12 @@
 //! What a pipeline is told to do, already validated and free of file formats.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rowtide_core::{DeleteMode, MetadataColumns, Mode, Pattern, TableName, TableSelection};
+use rowtide_core::{
+    DeleteMode, MetadataColumns, Mode, Pattern, TableName, TableSelection, ValuePolicy, ValueRule,
+};
 use serde::{Deserialize, Serialize};
 
 /// Which part of copy-then-follow a run does.
@@ -48,6 +51,10 @@ pub struct TableRule {
     pub schema: Option<SchemaPolicy>,
     /// Where the table goes; only for a pattern without wildcard.
     pub target: Option<TableName>,
+    /// What happens to values that their column's type cannot hold.
+    pub unrepresentable: Option<ValuePolicy>,
+    /// The same for single columns, by name.
+    pub columns: BTreeMap<String, ValuePolicy>,
 }
 
 /// Everything the engine needs to know beside the two ends.
@@ -129,6 +136,18 @@ impl Settings {
     /// What a schema change does to `table`.
     pub fn schema_policy_of(&self, table: &TableName) -> SchemaPolicy {
         self.rules_for(table).filter_map(|rule| rule.schema).last().unwrap_or_default()
+    }
+
+    /// What the rules say of values that cannot be represented, for the source.
+    pub fn value_rules(&self) -> Vec<ValueRule> {
+        let told = self.rules.iter();
+        let told = told.filter(|rule| rule.unrepresentable.is_some() || !rule.columns.is_empty());
+        told.map(|rule| ValueRule {
+            pattern: rule.pattern.clone(),
+            all: rule.unrepresentable,
+            columns: rule.columns.clone(),
+        })
+        .collect()
     }
 
     /// The rules that match `table`, in order.

@@ -75,6 +75,7 @@ async fn measure(server: &PostgresServer, rows: u64) -> Outcome<()> {
         copying: Vec::new(),
         fences: Vec::new(),
         buffer_bytes: 64 << 20,
+        spool_directory: std::env::temp_dir(),
     };
     let meter = Meter::start()?;
     let mut stream = source.stream(start, receiver).await?;

@@ -15,7 +15,7 @@ use crate::types::{Mapping, SYSTEM, TypeMap};
 pub(crate) struct CatalogTable {
     pub(crate) oid: u32,
     pub(crate) name: TableName,
-    /// `r`elation, `p`artitioned, `f`oreign.
+    /// `r`elation, `p`artitioned, `f`oreign; `v`iew, `m`aterialized view, `S`equence.
     pub(crate) kind: u8,
     /// `p`ermanent, `u`nlogged, `t`emporary.
     pub(crate) persistence: u8,
@@ -32,7 +32,23 @@ pub(crate) struct CatalogTable {
     /// logged of them.
     pub(crate) leaf_identities: String,
     pub(crate) estimated_rows: Option<u64>,
+    /// The file the rows are in: another one whenever they are rewritten. A partitioned table has
+    /// none.
+    pub(crate) storage: Option<u64>,
     pub(crate) columns: Vec<CatalogColumn>,
+    /// How much of it is published.
+    pub(crate) published: Published,
+}
+
+/// How much of a table a publication publishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The names of the published columns; `None` for all of them.
+    pub(crate) columns: Option<Vec<String>>,
+    /// The condition that published rows fulfil.
+    pub(crate) filter: Option<String>,
+    /// Generated columns that are stored are published like others.
+    pub(crate) generated: bool,
 }
 
 /// A column, dropped ones included.
@@ -45,8 +61,10 @@ pub(crate) struct CatalogColumn {
     /// The type by `format_type`.
     pub(crate) printed: String,
     pub(crate) dropped: bool,
-    /// Computed from other columns: not in the log.
+    /// Computed from other columns.
     pub(crate) generated: bool,
+    /// Computed and stored, not computed when it is read.
+    pub(crate) stored: bool,
     /// Filled by an identity sequence.
     pub(crate) identity: bool,
     pub(crate) has_default: bool,
@@ -66,6 +84,8 @@ impl CatalogTable {
         };
         let replicated = |number: &i32| self.replicated().any(|column| column.number == *number);
         match identity {
+            // The server wants every column of it in the list.
+            b'f' if self.left_out().any(|column| !column.generated) => (Vec::new(), Identity::None),
             _ if !key.is_empty() && key.iter().all(replicated) => (key.clone(), Identity::Key),
             b'f' => (Vec::new(), Identity::FullRow),
             _ => (Vec::new(), Identity::None),
@@ -86,12 +106,28 @@ impl CatalogTable {
 
     /// The columns that copy and log have.
     pub(crate) fn replicated(&self) -> impl Iterator<Item = &CatalogColumn> {
-        self.columns.iter().filter(|column| !column.dropped && !column.generated)
+        self.columns.iter().filter(|column| self.publishes(column))
+    }
+
+    fn publishes(&self, column: &CatalogColumn) -> bool {
+        !column.dropped
+            && match &self.published.columns {
+                Some(published) => published.contains(&column.name),
+                None => !column.generated || (column.stored && self.published.generated),
+            }
+    }
+
+    /// The columns that exist and are in neither copy nor log.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = &CatalogColumn> {
+        self.columns.iter().filter(|column| !column.dropped && !self.publishes(column))
     }
 
     /// Whether the log has changes of this kind of table, and a copy of it makes sense.
     pub(crate) fn is_candidate(&self) -> bool {
-        matches!(self.kind, b'r' | b'p') && self.persistence == b'p' && !self.is_partition
+        matches!(self.kind, b'r' | b'p')
+            && self.persistence == b'p'
+            && !self.is_partition
+            && self.replicated().next().is_some()
     }
 
     /// The table as the first version of its schema.
@@ -104,7 +140,8 @@ impl CatalogTable {
             .filter_map(|number| columns.iter().position(|column| column.number == *number))
             .collect();
         let id = (u64::from(self.oid), self.name.clone());
-        Arc::new(TableSchema::new(id, 1, columns, key, identity).of_system(SYSTEM))
+        let table = TableSchema::new(id, 1, columns, key, identity).of_system(SYSTEM);
+        Arc::new(TableSchema { storage: self.storage, ..table })
     }
 }
 

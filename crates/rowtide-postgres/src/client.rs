@@ -35,26 +35,26 @@ pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Res
             None => {
                 let (client, connection) =
                     config.connect(NoTls).await.map_err(|error| from_driver(&doing, error))?;
-                let newer = is_newer(connection.parameter("server_version"));
+                let pins = pins(&connection);
                 tokio::spawn(run(connection));
-                Ok((client, newer))
+                Ok((client, pins))
             }
             Some(tls) => {
                 let tls = MakeRustlsConnect::new((*tls).clone());
                 let (client, connection) =
                     config.connect(tls).await.map_err(|error| from_driver(&doing, error))?;
-                let newer = is_newer(connection.parameter("server_version"));
+                let pins = pins(&connection);
                 tokio::spawn(run(connection));
-                Ok((client, newer))
+                Ok((client, pins))
             }
         }
     };
-    let (client, newer) = match tokio::time::timeout(options.connect_timeout(), connecting).await {
+    let (client, pins) = match tokio::time::timeout(options.connect_timeout(), connecting).await {
         Ok(connected) => connected.map_err(|error| with_address_hint(error, options))?,
         Err(_) => return Err(timed_out(&doing, options)),
     };
-    if newer {
-        let pinned = client.batch_execute(PINNED_NEWER).await;
+    if !pins.is_empty() {
+        let pinned = client.batch_execute(&pins).await;
         pinned.map_err(|error| from_driver(&doing, error))?;
     }
     Ok(client)
@@ -63,6 +63,22 @@ pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Res
 /// Settings that older servers would refuse in the startup packet: a limit on transactions would
 /// end long copies.
 const PINNED_NEWER: &str = "SET transaction_timeout = 0";
+
+/// In a database that does not check encodings, the server would refuse to send what is not
+/// UTF-8, and with it everything that comes after. Sent as it is, one value is judged by itself.
+pub(crate) const AS_IT_IS: &str = "SET client_encoding = 'SQL_ASCII'";
+
+/// What is set once a server is known.
+fn pins<S, T>(connection: &tokio_postgres::Connection<S, T>) -> String
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let newer = is_newer(connection.parameter("server_version")).then_some(PINNED_NEWER);
+    let unchecked = connection.parameter("server_encoding") == Some("SQL_ASCII");
+    let pins: Vec<&str> = newer.into_iter().chain(unchecked.then_some(AS_IT_IS)).collect();
+    pins.join("; ")
+}
 
 /// Whether the server is 17 or newer.
 fn is_newer(version: Option<&str>) -> bool {
@@ -217,6 +233,13 @@ pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     index: usize,
 ) -> Result<T> {
     row.try_get(index).map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        if cause.is_some_and(<dyn std::error::Error>::is::<std::str::Utf8Error>) {
+            return Error::config("a name in the source's catalog is not valid UTF-8").with_hint(
+                "the database does not check encodings (SQL_ASCII): rename the table, column or \
+                 type",
+            );
+        }
         Error::internal(format!("column {index} of a catalog query is not as expected"))
             .with_source(error)
     })

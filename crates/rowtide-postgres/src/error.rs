@@ -3,7 +3,7 @@
 //! The DETAIL of a server's error may carry row values, so it is never kept, nor is the driver's
 //! error as a cause, which would print it.
 
-use rowtide_core::{Error, ErrorKind};
+use rowtide_core::{Error, ErrorKind, TableName};
 use tokio_postgres::error::SqlState;
 
 use crate::protocol::Malformed;
@@ -27,6 +27,15 @@ pub(crate) fn kind_of(state: &str) -> ErrorKind {
     }
 }
 
+/// Whether such a failure of a statement is about the table it names: a name or a right that is
+/// missing, what depends on the table, what it is, what its triggers raise, who else holds it.
+fn is_of_one_table(state: &str) -> bool {
+    match state.get(..2) {
+        Some("09" | "0A" | "27" | "2B" | "38" | "39" | "3F" | "42" | "44" | "P0") => true,
+        _ => matches!(state, "55000" | "55P03" | "40001" | "40P01"),
+    }
+}
+
 /// What to do next, where the SQLSTATE alone tells.
 fn hint_of(state: &str) -> Option<&'static str> {
     match state {
@@ -43,7 +52,10 @@ fn hint_of(state: &str) -> Option<&'static str> {
 
 /// An error the server reported, in its own words but without DETAIL.
 pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<&str>) -> Error {
-    let error = Error::new(kind_of(state), format!("{doing}: {message} (SQLSTATE {state})"));
+    let mut error = Error::new(kind_of(state), format!("{doing}: {message} (SQLSTATE {state})"));
+    if is_of_one_table(state) {
+        error = error.of_one_table();
+    }
     match hint_of(state).or(hint) {
         Some(hint) => error.with_hint(hint),
         None => error,
@@ -94,7 +106,10 @@ fn violation(doing: &str, db: &tokio_postgres::error::DbError) -> Error {
         _ => "the source has no such rule: drop the constraint at the destination",
     };
     let state = db.code().code();
-    Error::data(format!("{doing}: {what} refuses a row (SQLSTATE {state})")).with_hint(remedy)
+    let table = db.schema().zip(db.table()).map(|(schema, table)| TableName::new(schema, table));
+    Error::data(format!("{doing}: {what} refuses a row (SQLSTATE {state})"))
+        .with_hint(remedy)
+        .concerning(table)
 }
 
 /// A TLS handshake that failed for want of trust, wherever it was made.

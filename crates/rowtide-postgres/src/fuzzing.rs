@@ -28,6 +28,12 @@ pub fn stream(bytes: &[u8]) {
     crate::source::fuzzing::stream(bytes);
 }
 
+/// The log's messages where transactions are streamed before they end: whether they are kept in
+/// memory or in files changes nothing of what the decoder sees.
+pub fn assemble(bytes: &[u8]) {
+    crate::source::fuzzing::assemble(bytes);
+}
+
 /// The rows of a copy, any and well-formed ones: both forms end in the same batch.
 pub fn copy(bytes: &[u8]) {
     crate::source::fuzzing::copy(bytes);
@@ -38,6 +44,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("assemble", assemble),
     ("authentication", authentication),
     ("copy", copy),
     ("framing", framing),

@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod options;
 mod protocol;
 mod quote;
+pub mod reference;
 mod replication;
 mod source;
 mod tls;
@@ -33,7 +34,8 @@ mod value;
 
 pub use destination::{OriginUse, PostgresDestination, PostgresDestinationOptions};
 pub use options::{
-    Interval, NumericWithoutScale, Origin, PostgresOptions, Secret, SslMode, Unrepresentable,
+    Interval, NumericWithoutScale, Origin, PostgresOptions, Secret, SslMode, Streaming,
+    Unrepresentable,
 };
 pub use quote::{identifier, literal, table_name};
 pub use source::PostgresSource;

@@ -10,12 +10,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Result, ValuePolicy, ValueRule};
 use serde::Deserialize;
 
 use crate::types::Mapping;
 
-pub use words::{Interval, NumericWithoutScale, Origin, SslMode, Unrepresentable};
+pub use rowtide_core::ValuePolicy as Unrepresentable;
+pub use words::{Interval, NumericWithoutScale, Origin, SslMode, Streaming};
 
 /// Text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -64,7 +65,7 @@ pub struct PostgresOptions {
     /// The replication slot; `rowtide_<pipeline>` by default.
     pub slot: Option<String>,
     /// The publication; `rowtide_<pipeline>` by default. One that exists already is used as it
-    /// is and never changed.
+    /// is and never changed; its row filters and column lists hold for the copy too.
     pub publication: Option<String>,
     /// What the server shows as the application; `rowtide:<pipeline>` by default.
     pub application_name: Option<String>,
@@ -76,8 +77,12 @@ pub struct PostgresOptions {
     #[serde(skip)]
     pub native_types: bool,
     /// What happens to values that the Arrow type cannot hold (NaN in a decimal, years beyond
-    /// 294246, arrays of several dimensions): `fail` (the default) or `null`.
-    pub unrepresentable: Unrepresentable,
+    /// 294246, arrays of several dimensions), where no rule says anything: `fail` (the default),
+    /// `null`, `text` or `quarantine`.
+    pub unrepresentable: ValuePolicy,
+    /// What is said of the values of single tables and columns.
+    #[serde(skip)]
+    pub value_rules: Vec<ValueRule>,
     /// Write a log message this often, to move an idle slot on servers where nothing else does.
     pub heartbeat: Option<Interval>,
     /// How long a connection may take; 10 s by default.
@@ -87,6 +92,16 @@ pub struct PostgresOptions {
     /// Which changes are read: `any` (the default), or `none`, which leaves out what another
     /// replication wrote at the source. Needs PostgreSQL 16.
     pub origin: Origin,
+    /// Whether the server sends a large transaction before it is committed: `off` (the default),
+    /// `on`, or `parallel`, which needs PostgreSQL 16. Off costs the server disk (what exceeds its
+    /// `logical_decoding_work_mem` is written to its `pg_replslot`) and the time to send it all
+    /// after the commit. On costs us disk instead, and the network whatever is rolled back in the
+    /// end; each such transaction announces its tables anew, which is a look at the catalog each.
+    /// What arrives is the same, so it may be changed at any restart.
+    pub streaming: Streaming,
+    /// Let event triggers at the source tell of schema changes in the log, at their place: they
+    /// arrive without waiting for the next row. Making them takes a superuser.
+    pub ddl_events: bool,
 }
 
 impl PostgresOptions {
@@ -122,8 +137,8 @@ impl PostgresOptions {
             decimal @ NumericWithoutScale::Decimal { .. } => decimal,
         };
         let unrepresentable = match self.unrepresentable {
-            Unrepresentable::Fail => base.unrepresentable,
-            Unrepresentable::Null => Unrepresentable::Null,
+            ValuePolicy::Fail => base.unrepresentable,
+            own => own,
         };
         Self {
             url: None,
@@ -140,10 +155,20 @@ impl PostgresOptions {
             numeric_without_scale: numeric,
             native_types: self.native_types || base.native_types,
             unrepresentable,
+            value_rules: if self.value_rules.is_empty() {
+                base.value_rules
+            } else {
+                self.value_rules
+            },
             heartbeat: self.heartbeat.or(base.heartbeat),
             connect_timeout: self.connect_timeout.or(base.connect_timeout),
             slot_timeout: self.slot_timeout.or(base.slot_timeout),
             origin: if self.origin == Origin::Any { base.origin } else { self.origin },
+            streaming: match self.streaming {
+                Streaming::Off => base.streaming,
+                streaming => streaming,
+            },
+            ddl_events: self.ddl_events || base.ddl_events,
         }
     }
 

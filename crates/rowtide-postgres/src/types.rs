@@ -1,15 +1,13 @@
 //! The table native type → Arrow, and how the two forms of each type are read.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod kind;
 
-use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
-use rowtide_core::{Column, ext};
+use std::collections::{BTreeSet, HashMap};
+
+pub(crate) use kind::{Attribute, Kind, UTC, is_composite, item_field, parts};
 
 use crate::options::NumericWithoutScale;
-
-/// The time zone of every `timestamptz` column.
-pub(crate) const UTC: &str = "UTC";
+use crate::quote::identifier;
 
 /// What [`TableSchema::system`](rowtide_core::TableSchema::system) says of PostgreSQL's tables.
 pub(crate) const SYSTEM: &str = "postgresql";
@@ -23,159 +21,8 @@ pub(crate) struct Mapping {
     pub(crate) native: bool,
 }
 
-/// How values of a column are read, and into what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Bool,
-    Int16,
-    Int32,
-    Int64,
-    Float32,
-    Float64,
-    Decimal {
-        precision: u8,
-        scale: i8,
-    },
-    NumericText,
-    Text,
-    Json,
-    Jsonb,
-    Bytes,
-    Date,
-    Time,
-    Timestamp,
-    TimestampTz,
-    Interval,
-    Uuid,
-    List(Box<Kind>),
-    /// Any other type: the text of its output function.
-    Opaque,
-}
-
-impl Kind {
-    /// Whether the binary form can be read.
-    pub(crate) fn reads_binary(&self) -> bool {
-        match self {
-            Self::Opaque => false,
-            Self::List(item) => item.reads_binary(),
-            _ => true,
-        }
-    }
-
-    /// Whether a value can take much more memory than it came in.
-    pub(crate) fn grows(&self) -> bool {
-        match self {
-            Self::NumericText => true,
-            Self::List(item) => item.grows(),
-            _ => false,
-        }
-    }
-
-    /// What a value takes at least, NULL or not.
-    pub(crate) fn width(&self) -> usize {
-        match self {
-            Self::Bool => 1,
-            Self::Int16 => 2,
-            Self::Int32 | Self::Float32 | Self::Date => 4,
-            Self::Int64 | Self::Float64 | Self::Time | Self::Timestamp | Self::TimestampTz => 8,
-            Self::Decimal { .. } | Self::Uuid | Self::Interval => 16,
-            Self::NumericText | Self::Text | Self::Json | Self::Jsonb | Self::Bytes => 4,
-            Self::List(_) | Self::Opaque => 4,
-        }
-    }
-
-    pub(crate) fn data_type(&self) -> DataType {
-        match self {
-            Self::Bool => DataType::Boolean,
-            Self::Int16 => DataType::Int16,
-            Self::Int32 => DataType::Int32,
-            Self::Int64 => DataType::Int64,
-            Self::Float32 => DataType::Float32,
-            Self::Float64 => DataType::Float64,
-            Self::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
-            Self::NumericText | Self::Text | Self::Json | Self::Jsonb | Self::Opaque => {
-                DataType::Utf8
-            }
-            Self::Bytes => DataType::Binary,
-            Self::Date => DataType::Date32,
-            Self::Time => DataType::Time64(TimeUnit::Microsecond),
-            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-            Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
-            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-            Self::Uuid => DataType::FixedSizeBinary(16),
-            Self::List(item) => DataType::List(Arc::new(item_field(item))),
-        }
-    }
-
-    /// A field of this kind. Nullable always: the log does not tell when NOT NULL is dropped.
-    pub(crate) fn field(&self, name: &str) -> Field {
-        match self {
-            Self::Uuid => ext::uuid(name),
-            Self::Json | Self::Jsonb => ext::json(name),
-            _ => Field::new(name, self.data_type(), true),
-        }
-    }
-
-    /// The kind of a column that was described earlier: the inverse of [`TypeMap::describe`].
-    pub(crate) fn of(column: &Column) -> Self {
-        let real = real_name(&column.native_type);
-        let printed = column.native_type.split(": ").next().unwrap_or_default();
-        let array = printed.ends_with("[]") || real.ends_with("[]");
-        if array && *column.field.data_type() == DataType::Utf8 {
-            return Self::Opaque;
-        }
-        Self::of_field(&column.field, real)
-    }
-
-    fn of_field(field: &Field, real: &str) -> Self {
-        match field.data_type() {
-            DataType::Boolean => Self::Bool,
-            DataType::Int16 => Self::Int16,
-            DataType::Int32 => Self::Int32,
-            DataType::Int64 => Self::Int64,
-            DataType::Float32 => Self::Float32,
-            DataType::Float64 => Self::Float64,
-            DataType::Decimal128(precision, scale) => {
-                Self::Decimal { precision: *precision, scale: *scale }
-            }
-            DataType::Binary => Self::Bytes,
-            DataType::Date32 => Self::Date,
-            DataType::Time64(_) => Self::Time,
-            DataType::Timestamp(_, None) => Self::Timestamp,
-            DataType::Timestamp(_, Some(_)) => Self::TimestampTz,
-            DataType::Interval(_) => Self::Interval,
-            DataType::FixedSizeBinary(_) => Self::Uuid,
-            DataType::List(item) => {
-                Self::List(Box::new(Self::of_field(item, real.trim_end_matches("[]"))))
-            }
-            _ => Self::of_text(real),
-        }
-    }
-
-    fn of_text(real: &str) -> Self {
-        let base = real.split('(').next().unwrap_or(real).trim_end();
-        match base {
-            "json" => Self::Json,
-            "jsonb" => Self::Jsonb,
-            "numeric" => Self::NumericText,
-            "text" | "character varying" | "character" | "name" | "citext" | "enum" => Self::Text,
-            _ => Self::Opaque,
-        }
-    }
-}
-
-/// What a described type is underneath: after the colon for domains, enums and extension types.
-fn real_name(native: &str) -> &str {
-    native.rsplit_once(": ").map_or(native, |(_, real)| real)
-}
-
-/// The element of a list column.
-pub(crate) fn item_field(item: &Kind) -> Field {
-    item.field("item")
-}
-
 /// A row of `pg_type`, as far as it decides how values are read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TypeRow {
     /// `b`ase, `c`omposite, `d`omain, `e`num, …
     pub(crate) class: u8,
@@ -189,7 +36,30 @@ pub(crate) struct TypeRow {
     pub(crate) base_name: String,
     /// A domain's default fills new columns in old rows.
     pub(crate) has_default: bool,
+    /// The extension that the type came with.
+    pub(crate) extension: Option<String>,
+    /// Of a composite type, in order, without dropped ones.
+    pub(crate) attributes: Vec<AttributeRow>,
 }
+
+impl TypeRow {
+    fn is_vector(&self) -> bool {
+        self.name == "vector" && self.extension.as_deref() == Some("vector")
+    }
+}
+
+/// A composite type's attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttributeRow {
+    pub(crate) name: String,
+    pub(crate) oid: u32,
+    pub(crate) modifier: i32,
+    /// The type by `format_type`.
+    pub(crate) printed: String,
+}
+
+/// How deep types may lie in each other: what reads and stores descriptions of them has limits.
+const DEPTH: usize = 12;
 
 /// Every type that the tables at hand use, by oid.
 #[derive(Debug, Clone, Default)]
@@ -205,43 +75,100 @@ impl TypeMap {
         (oid, modifier, printed): (u32, i32, &str),
         mapping: Mapping,
     ) -> (Kind, String) {
-        let kind = self.kind(oid, modifier, mapping);
-        let native = match self.underneath(oid) {
-            Some(real) => format!("{printed}: {real}"),
-            None => printed.to_owned(),
-        };
-        (kind, native)
+        let types = Depth { map: self, mapping, left: DEPTH };
+        (types.kind(oid, modifier), types.native(oid, printed))
     }
 
-    fn kind(&self, oid: u32, modifier: i32, mapping: Mapping) -> Kind {
-        let Some(row) = self.rows.get(&oid) else { return Kind::Opaque };
+    /// Whether values of this type have attributes, somewhere in them.
+    pub(crate) fn is_composite(&self, oid: u32) -> bool {
+        let Some(row) = self.rows.get(&oid) else { return false };
+        row.class == b'c'
+            || [row.base, row.element].into_iter().any(|below| self.is_composite(below))
+    }
+}
+
+/// The types, seen from so deep inside of one of them.
+#[derive(Clone, Copy)]
+struct Depth<'a> {
+    map: &'a TypeMap,
+    mapping: Mapping,
+    left: usize,
+}
+
+impl<'a> Depth<'a> {
+    fn row(self, oid: u32) -> Option<(&'a TypeRow, Self)> {
+        let left = self.left.checked_sub(1)?;
+        Some((self.map.rows.get(&oid)?, Self { left, ..self }))
+    }
+
+    fn kind(self, oid: u32, modifier: i32) -> Kind {
+        let Some((row, below)) = self.row(oid) else { return Kind::Opaque };
         match row.class {
             b'd' => {
                 let modifier = if modifier == -1 { row.base_modifier } else { modifier };
-                self.kind(row.base, modifier, mapping)
+                below.kind(row.base, modifier)
             }
             b'e' => Kind::Text,
-            b'b' if row.element != 0 && mapping.native => Kind::Opaque,
-            b'b' if row.element != 0 => match self.kind(row.element, modifier, mapping) {
+            b'c' if self.mapping.native => Kind::Opaque,
+            b'c' => below.composite(&row.attributes),
+            b'b' if row.element != 0 && self.mapping.native => Kind::Opaque,
+            b'b' if row.element != 0 => match below.kind(row.element, modifier) {
                 // Arrays of what is read as text are read as text whole.
                 Kind::Opaque | Kind::List(_) => Kind::Opaque,
                 item => Kind::List(Box::new(item)),
             },
-            b'b' => builtin(oid, modifier, &row.name, mapping),
+            b'b' if row.is_vector() && !self.mapping.native => Kind::Vector,
+            b'b' => builtin(oid, modifier, &row.name, self.mapping),
             _ => Kind::Opaque,
         }
     }
 
-    /// For domains, enums and citext: the name of what they are read as.
-    fn underneath(&self, oid: u32) -> Option<String> {
-        let row = self.rows.get(&oid)?;
+    /// A composite type is read attribute by attribute if each of them can be read, and if the
+    /// attributes have names that differ in more than case; else its text is read whole.
+    fn composite(self, rows: &[AttributeRow]) -> Kind {
+        let mut attributes = Vec::new();
+        for row in rows {
+            let kind = self.kind(row.oid, row.modifier);
+            if kind == Kind::Opaque {
+                return Kind::Opaque;
+            }
+            let native = self.native(row.oid, &row.printed);
+            attributes.push(Attribute { name: row.name.clone(), oid: row.oid, native, kind });
+        }
+        let names: BTreeSet<_> = rows.iter().map(|row| row.name.to_lowercase()).collect();
+        match names.len() {
+            0 => Kind::Opaque,
+            found if found < rows.len() => Kind::Opaque,
+            _ => Kind::Struct(attributes),
+        }
+    }
+
+    fn native(self, oid: u32, printed: &str) -> String {
+        match self.underneath(oid) {
+            Some(real) => format!("{printed}: {real}"),
+            None => printed.to_owned(),
+        }
+    }
+
+    /// For domains, enums, composite types and some of extensions: what they are read as. An
+    /// altered composite type has another description.
+    fn underneath(self, oid: u32) -> Option<String> {
+        let (row, below) = self.row(oid)?;
         match row.class {
-            b'd' => Some(self.underneath(row.base).unwrap_or_else(|| row.base_name.clone())),
+            b'd' => Some(below.underneath(row.base).unwrap_or_else(|| row.base_name.clone())),
             b'e' => Some("enum".to_owned()),
+            b'c' => {
+                let one = |row: &AttributeRow| {
+                    format!("{} {}", identifier(&row.name), below.native(row.oid, &row.printed))
+                };
+                let attributes: Vec<_> = row.attributes.iter().map(one).collect();
+                Some(format!("composite({})", attributes.join(", ")))
+            }
             b'b' if row.element != 0 => {
-                self.underneath(row.element).map(|item| format!("{item}[]"))
+                below.underneath(row.element).map(|item| format!("{item}[]"))
             }
             b'b' if row.name == "citext" => Some("citext".to_owned()),
+            b'b' if row.is_vector() => Some("vector".to_owned()),
             _ => None,
         }
     }
@@ -257,6 +184,7 @@ fn builtin(oid: u32, modifier: i32, name: &str, mapping: Mapping) -> Kind {
         20 => Kind::Int64,
         21 => Kind::Int16,
         23 => Kind::Int32,
+        26 if !mapping.native => Kind::UInt32,
         114 => Kind::Json,
         700 => Kind::Float32,
         701 => Kind::Float64,
@@ -264,12 +192,17 @@ fn builtin(oid: u32, modifier: i32, name: &str, mapping: Mapping) -> Kind {
         1083 => Kind::Time,
         1114 => Kind::Timestamp,
         1184 => Kind::TimestampTz,
-        1186 if mapping.native => Kind::Opaque,
+        1186 | 1266 if mapping.native => Kind::Opaque,
         1186 => Kind::Interval,
+        1266 => Kind::TimeTz,
+        // Without a length, and a varbit, it may be empty.
+        1560 if modifier > 0 && !mapping.native => Kind::Bit,
+        1560 | 1562 => Kind::BitText,
         1700 if mapping.native => Kind::NumericText,
         1700 => decimal(modifier, mapping.numeric),
         2950 => Kind::Uuid,
         3802 => Kind::Jsonb,
+        5069 if !mapping.native => Kind::UInt64,
         _ if name == "citext" => Kind::Text,
         _ => Kind::Opaque,
     }
@@ -298,6 +231,10 @@ fn decimal(modifier: i32, numeric: NumericWithoutScale) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rowtide_core::Column;
+
     use super::*;
 
     fn row(class: u8, name: &str, base: u32, element: u32) -> TypeRow {
@@ -308,8 +245,19 @@ mod tests {
             base_modifier: -1,
             element,
             base_name: "jsonb".into(),
-            has_default: false,
+            ..TypeRow::default()
         }
+    }
+
+    fn composite(attributes: &[(&str, u32, &str)]) -> TypeRow {
+        let one = |(name, oid, printed): &(&str, u32, &str)| AttributeRow {
+            name: (*name).into(),
+            oid: *oid,
+            modifier: -1,
+            printed: (*printed).into(),
+        };
+        let attributes = attributes.iter().map(one).collect();
+        TypeRow { attributes, ..row(b'c', "made", 0, 0) }
     }
 
     fn map() -> TypeMap {
@@ -328,6 +276,40 @@ mod tests {
                 20_004,
                 TypeRow { base_name: "public.mood[]".into(), ..row(b'd', "moods", 20_001, 0) },
             ),
+            (23, row(b'b', "int4", 0, 0)),
+            (25, row(b'b', "text", 0, 0)),
+            (26, row(b'b', "oid", 0, 0)),
+            (700, row(b'b', "float4", 0, 0)),
+            (1021, row(b'b', "_float4", 0, 700)),
+            (1266, row(b'b', "timetz", 0, 0)),
+            (1270, row(b'b', "_timetz", 0, 1266)),
+            (1560, row(b'b', "bit", 0, 0)),
+            (1561, row(b'b', "_bit", 0, 1560)),
+            (1562, row(b'b', "varbit", 0, 0)),
+            (1563, row(b'b', "_varbit", 0, 1562)),
+            (5069, row(b'b', "xid8", 0, 0)),
+            (
+                20_010,
+                composite(&[
+                    ("a", 23, "integer"),
+                    ("b: jsonb", 25, "text"),
+                    ("m", 20_000, "public.mood"),
+                    ("n", 1700, "numeric"),
+                    ("d", 20_002, "public.doc"),
+                    ("o", 20_003, "public.doc[]"),
+                ]),
+            ),
+            (20_011, row(b'b', "_made", 0, 20_010)),
+            (20_012, row(b'd', "made_domain", 20_010, 0)),
+            (20_013, composite(&[("in", 20_011, "public.made[]"), ("v", 20_020, "public.vector")])),
+            (20_014, composite(&[("in", 869, "inet")])),
+            (20_015, composite(&[("a", 23, "integer"), ("A", 23, "integer")])),
+            (20_016, composite(&[])),
+            (20_017, composite(&[("c", 20_014, "public.unread")])),
+            (20_020, TypeRow { extension: Some("vector".into()), ..row(b'b', "vector", 0, 0) }),
+            (20_021, row(b'b', "_vector", 0, 20_020)),
+            (20_022, row(b'd', "embedding", 20_020, 0)),
+            (20_023, row(b'b', "vector", 0, 0)),
         ];
         TypeMap { rows: rows.into_iter().collect() }
     }
@@ -350,6 +332,28 @@ mod tests {
             (20_003, -1, "public.doc[]"),
             (20_004, -1, "public.moods"),
             (99_999, -1, "???"),
+            (26, -1, "oid"),
+            (1021, -1, "real[]"),
+            (1266, -1, "time with time zone"),
+            (1270, -1, "time with time zone[]"),
+            (1560, 3, "bit(3)"),
+            (1560, -1, "\"bit\""),
+            (1561, 3, "bit(3)[]"),
+            (1562, 9, "bit varying(9)"),
+            (1563, -1, "bit varying[]"),
+            (5069, -1, "xid8"),
+            (20_010, -1, "public.made"),
+            (20_011, -1, "public.made[]"),
+            (20_012, -1, "public.made_domain"),
+            (20_013, -1, "\"a: b(\".outer"),
+            (20_014, -1, "public.unread"),
+            (20_015, -1, "public.twice"),
+            (20_016, -1, "public.nothing"),
+            (20_017, -1, "public.deep"),
+            (20_020, -1, "public.vector(3)"),
+            (20_021, -1, "public.vector(3)[]"),
+            (20_022, -1, "public.embedding"),
+            (20_023, -1, "mine.vector"),
         ];
         let both = [false, true].map(|native| Mapping { native, ..Mapping::default() });
         for ((oid, modifier, printed), mapping) in
@@ -358,6 +362,36 @@ mod tests {
             let (kind, native_type) = map().describe((oid, modifier, printed), mapping);
             let column = Column { field: Arc::new(kind.field("c")), native_type, number: 1 };
             assert_eq!(Kind::of(&column), kind, "{}", column.native_type);
+        }
+    }
+
+    #[test]
+    fn composites_are_structs_where_every_attribute_is_read() {
+        let read = |oid| map().describe((oid, -1, "made"), Mapping::default());
+        assert!(matches!(read(20_010).0, Kind::Struct(attributes) if attributes.len() == 6));
+        assert!(matches!(read(20_011).0, Kind::List(item) if matches!(*item, Kind::Struct(_))));
+        for oid in [20_014, 20_015, 20_016, 20_017, 20_023] {
+            assert_eq!(read(oid).0, Kind::Opaque, "{oid}");
+        }
+        assert_eq!(
+            read(20_017).1,
+            "made: composite(\"c\" public.unread: composite(\"in\" inet))",
+            "a type that is read as text is described as well"
+        );
+        assert!(map().is_composite(20_011) && map().is_composite(20_012));
+        assert!(!map().is_composite(20_001) && !map().is_composite(99_999));
+    }
+
+    #[test]
+    fn an_altered_composite_is_described_otherwise() {
+        let (_, before) = map().describe((20_013, -1, "made"), Mapping::default());
+        let mut altered = map();
+        if let Some(row) = altered.rows.get_mut(&20_010) {
+            row.attributes.pop();
+        }
+        for native in [false, true] {
+            let mapping = Mapping { native, ..Mapping::default() };
+            assert_ne!(altered.describe((20_013, -1, "made"), mapping).1, before);
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rowtide_core::Source;
-use rowtide_postgres::{PostgresOptions, PostgresSource};
+use rowtide_postgres::{PostgresOptions, PostgresSource, Streaming};
 use rowtide_sandbox::testing::start_or_skip;
 use rowtide_sandbox::{Major, PostgresServer, ServerOptions, StopMode};
 use rowtide_testkit::conformance::model::Kind;
@@ -24,14 +24,30 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 struct Postgres {
     server: Mutex<PostgresServer>,
     url: String,
+    streaming: Streaming,
 }
 
 impl Postgres {
     fn start(major: Major) -> Option<Self> {
+        Self::start_with(&ServerOptions::for_major(major), Streaming::Off)
+    }
+
+    /// One that streams what it can before it is committed: from 16 on every change, before that
+    /// what exceeds the least memory there is.
+    fn start_streaming(major: Major, streaming: Streaming) -> Option<Self> {
         let options = ServerOptions::for_major(major);
-        let server = start_or_skip(&options)?;
+        let options = options.with_setting("logical_decoding_work_mem", "64kB");
+        let options = match major {
+            Major::V14 | Major::V15 => options,
+            _ => options.with_setting("debug_logical_replication_streaming", "immediate"),
+        };
+        Self::start_with(&options, streaming)
+    }
+
+    fn start_with(options: &ServerOptions, streaming: Streaming) -> Option<Self> {
+        let server = start_or_skip(options)?;
         let url = server.url("postgres");
-        Some(Self { server: Mutex::new(server), url })
+        Some(Self { server: Mutex::new(server), url, streaming })
     }
 
     async fn connect(&self) -> Client {
@@ -91,7 +107,8 @@ impl Dialect for PostgresDialect {
 #[async_trait]
 impl SourceSubject for Postgres {
     fn source(&self, pipeline: &str) -> Arc<dyn Source> {
-        let options = PostgresOptions::from_url(&self.url, &|_| None).unwrap();
+        let mut options = PostgresOptions::from_url(&self.url, &|_| None).unwrap();
+        options.streaming = self.streaming;
         Arc::new(PostgresSource::new(options, pipeline))
     }
 
@@ -171,4 +188,25 @@ mod postgres_17 {
 
 mod postgres_18 {
     rowtide_testkit::source_conformance!(|| super::Postgres::start(super::Major::V18));
+}
+
+mod postgres_14_streaming {
+    use super::{Major, Postgres, Streaming};
+
+    rowtide_testkit::source_conformance!(|| Postgres::start_streaming(Major::V14, Streaming::On));
+}
+
+mod postgres_16_streaming {
+    use super::{Major, Postgres, Streaming};
+
+    rowtide_testkit::source_conformance!(|| Postgres::start_streaming(
+        Major::V16,
+        Streaming::Parallel
+    ));
+}
+
+mod postgres_18_streaming {
+    use super::{Major, Postgres, Streaming};
+
+    rowtide_testkit::source_conformance!(|| Postgres::start_streaming(Major::V18, Streaming::On));
 }

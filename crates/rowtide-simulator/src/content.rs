@@ -221,7 +221,9 @@ fn schema(held: &mut Held, plan: &TablePlan, change: &SchemaChange) -> Result<()
             });
             (number, fill)
         }
-        SchemaChange::RenameColumn { .. } => return Err(malformed("a column was renamed")),
+        SchemaChange::RenameColumn { .. } | SchemaChange::WidenColumn { .. } => {
+            return Err(malformed("a column was renamed or widened"));
+        }
         SchemaChange::DropColumn { column, .. } => {
             (column.trim_start_matches('c').parse().unwrap_or(0), None)
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_buffer::BooleanBuffer;
-use rowtide_core::{ChangeBatch, Commit, CommitRun, Op, Result, TableSchema, Unchanged};
+use rowtide_core::{
+    ChangeBatch, Commit, CommitRun, Exceptions, Op, Result, TableSchema, Unchanged,
+};
 
 use crate::log::{Row, numbers};
 
@@ -60,6 +62,7 @@ pub(crate) fn changes(table: &Arc<TableSchema>, entries: &[Entry]) -> Result<Cha
         unchanged: Unchanged::new(numbers(table).into_iter().enumerate().map(mask)),
         commits,
         ordinals: entries.iter().map(|entry| entry.ordinal).collect(),
+        exceptions: Exceptions::default(),
     })
 }
 

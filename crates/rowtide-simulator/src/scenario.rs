@@ -180,8 +180,10 @@ pub(crate) enum Strike {
     Crash,
     /// The reply of a commit is lost; the destination finds out that it was done.
     Lost,
-    /// The rows of a copy are refused for good.
+    /// The destination refuses one table's rows for good.
     Refuse,
+    /// Somebody holds the table in the destination, until it is tried again.
+    Hold,
 }
 
 /// The `nth` arrival at `site` is struck.

@@ -69,7 +69,7 @@ impl ModelSource {
         let published = Published { entry: incarnation, from: start, without: BTreeSet::new() };
         state.published = tables.iter().map(|table| (*table, published.clone())).collect();
         let identity = identity(incarnation, &state.published);
-        Attached { identity, checkpoint: at(start), added: Vec::new() }
+        Attached { identity, checkpoint: at(start), added: Vec::new(), setbacks: Vec::new() }
     }
 
     fn resume(
@@ -115,7 +115,7 @@ impl ModelSource {
             }
         }
         let identity = identity(slot.incarnation, &state.published);
-        Ok(Attached { identity, checkpoint: checkpoint.clone(), added })
+        Ok(Attached { identity, checkpoint: checkpoint.clone(), added, setbacks: Vec::new() })
     }
 }
 

@@ -9,6 +9,10 @@ use rowtide_sandbox::PostgresServer;
 
 use crate::Result;
 
+mod render;
+
+use render::{Rendered, Types, rendered};
+
 /// What comparing one table found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
@@ -70,12 +74,6 @@ impl Comparison {
     }
 }
 
-/// One column and how each side renders it as canonical text.
-struct Rendered {
-    source: String,
-    destination: String,
-}
-
 /// Separates a row's columns; NULL is distinct from every text.
 const SEPARATOR: char = '\u{1f}';
 
@@ -124,9 +122,10 @@ pub fn compare(
     table: &str,
     rows: Rows<'_>,
 ) -> Result<Comparison> {
-    let columns = columns(server, db, table)?;
+    let columns = columns((server, db), copied, table)?;
     let join = |pick: fn(&Rendered) -> &str| -> String {
-        let parts: Vec<&str> = columns.iter().map(pick).collect();
+        let parts: Vec<String> =
+            columns.iter().map(|column| format!("coalesce({}, '\u{1e}')", pick(column))).collect();
         // A separator at the end too: psql's output is trimmed, char(n) values are padded.
         format!("concat({}, '{SEPARATOR}') AS row", parts.join(&format!(", '{SEPARATOR}', ")))
     };
@@ -204,68 +203,48 @@ pub fn duckdb_rows(path: &Path, sql: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-fn columns(server: &PostgresServer, db: &str, table: &str) -> Result<Vec<Rendered>> {
+fn columns(
+    (server, db): (&PostgresServer, &str),
+    copied: Copied<'_>,
+    table: &str,
+) -> Result<Vec<Rendered>> {
     let sql = format!(
-        "SELECT attname || '{SEPARATOR}' || format_type(atttypid, NULL) || '{SEPARATOR}' || \
-         coalesce((SELECT typtype::text FROM pg_type WHERE oid = atttypid), '') \
+        "SELECT attname || '{SEPARATOR}' || atttypid || '{SEPARATOR}' || \
+         format_type(atttypid, NULL) \
          FROM pg_attribute WHERE attrelid = '{}'::regclass AND attnum > 0 AND NOT attisdropped \
          AND attgenerated = '' ORDER BY attnum",
         quoted(table)
     );
+    let structs = structs(copied, table)?;
+    let types = match structs.is_empty() {
+        true => Types::default(),
+        false => Types::load(|sql| source_rows(server, db, sql), &quoted(table))?,
+    };
     let mut columns = Vec::new();
     for line in source_rows(server, db, &sql)? {
         let parts: Vec<&str> = line.split(SEPARATOR).collect();
-        let [name, kind, _] = parts[..] else {
+        let [name, oid, kind] = parts[..] else {
             return Err(format!("unexpected catalog row: {line}"));
         };
-        columns.push(rendered(name, kind));
+        let c = format!("\"{}\"", name.replace('"', "\"\""));
+        columns.push(match structs.iter().any(|one| one == name) {
+            true => types.rendered((&c, &c), oid, 0),
+            false => rendered((&c, &c), kind),
+        });
     }
     Ok(columns)
 }
 
-/// Both sides' expression for one column.
-fn rendered(name: &str, kind: &str) -> Rendered {
-    let c = format!("\"{}\"", name.replace('"', "\"\""));
-    let (source, destination) = match kind {
-        "timestamp without time zone" | "timestamp with time zone" => (
-            format!("(extract(epoch from {c}) * 1000000)::bigint::text"),
-            format!("epoch_us({c})::VARCHAR"),
-        ),
-        // Months, days and microseconds: each side prints them in words of its own.
-        "interval" => {
-            let part = |name: &str| format!("extract({name} FROM {c})::bigint");
-            let [year, month, day] = ["year", "month", "day"].map(part);
-            let [hour, minute, second] = ["hour", "minute", "microseconds"].map(part);
-            let text = format!(
-                "({year} * 12 + {month})::text || ' ' || {day}::text || ' ' || \
-                 ({hour} * 3600000000 + {minute} * 60000000 + {second})::text"
-            );
-            (text.clone(), text)
-        }
-        "bytea" => (format!("encode({c}, 'hex')"), format!("lower(hex({c}))")),
-        "real" | "double precision" => (
-            // Both sides round to the same 15 significant digits.
-            format!("round({c}::numeric, 6)::text"),
-            format!("round({c}::DECIMAL(38,6), 6)::VARCHAR"),
-        ),
-        _ if kind.ends_with("[]") => (
-            format!("array_to_string({c}, ',', 'NULL')"),
-            format!(
-                "array_to_string(list_transform({c}, lambda x: coalesce(x::VARCHAR, 'NULL')), ',')"
-            ),
-        ),
-        "boolean" => (format!("{c}::text"), format!("{c}::VARCHAR")),
-        // The type's output function: a cast would strip the padding of char(n) and add the mask
-        // of inet.
-        _ => (
-            format!("CASE WHEN {c} IS NOT NULL THEN format('%s', {c}) END"),
-            format!("{c}::VARCHAR"),
-        ),
-    };
-    Rendered {
-        source: format!("coalesce({source}, '\u{1e}')"),
-        destination: format!("coalesce({destination}, '\u{1e}')"),
-    }
+/// The columns of the copy that hold structs, or lists of them.
+fn structs(copied: Copied<'_>, table: &str) -> Result<Vec<String>> {
+    let Copied::Duckdb(path) = copied else { return Ok(Vec::new()) };
+    let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+    let [schema, name] = [schema, name].map(|part| part.replace('\'', "''"));
+    let sql = format!(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = '{schema}' \
+         AND lower(table_name) = lower('{name}') AND data_type LIKE 'STRUCT(%'"
+    );
+    duckdb_rows(path, &sql)
 }
 
 /// `schema.table` with both parts quoted.

@@ -4,6 +4,7 @@
 //! The comparison shares no code with the engine's decoders: each side's own SQL renders every
 //! row as canonical text, and the texts are compared as multisets.
 
+mod binary;
 mod compare;
 pub mod conformance;
 mod process;
@@ -12,6 +13,7 @@ mod tally;
 mod wait;
 mod workload;
 
+pub use binary::binary;
 pub use compare::{
     Comparison, Copied, Rows, compare, compare_history, compare_tables, duckdb_rows, source_rows,
 };

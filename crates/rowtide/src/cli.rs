@@ -110,7 +110,7 @@ pub(crate) struct Pipeline {
     #[arg(long, value_name = "URL")]
     pub(crate) to: Option<String>,
     /// Which tables: patterns such as 'public.*', '!public.tmp_*' leaves out [default: public.*]
-    #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',', allow_hyphen_values = false)]
+    #[arg(long, value_name = "PATTERN", num_args = 1.., allow_hyphen_values = false)]
     pub(crate) tables: Vec<String>,
     /// The pipeline's name [default: the source database's]
     #[arg(long = "pipeline", alias = "name", value_name = "NAME")]
@@ -143,7 +143,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, help_heading = "Run")]
     pub(crate) mode: Option<Mode>,
     /// Copy these tables again although they are copied
-    #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',', help_heading = "Run")]
+    #[arg(long, value_name = "PATTERN", num_args = 1.., help_heading = "Run")]
     pub(crate) resync: Vec<String>,
 }
 
@@ -175,6 +175,8 @@ pub(crate) enum TableVerb {
     Add,
     /// Copy it again, and go on
     Resync,
+    /// Copy it again with the rows that are in quarantine; what still does not fit goes back there
+    Replay,
     /// Stop applying its changes
     Pause,
     /// Go on with a stopped table, by a new copy
@@ -341,6 +343,19 @@ pub(crate) enum Config {
     Schema,
     /// Print the reference of all options, in Markdown
     Reference,
+    /// Print the reference of types, in Markdown
+    #[cfg(all(feature = "postgres", feature = "duckdb"))]
+    #[command(hide = true)]
+    Types(ConfigTypes),
+}
+
+/// `rowtide config types`
+#[cfg(all(feature = "postgres", feature = "duckdb"))]
+#[derive(Debug, Args)]
+pub(crate) struct ConfigTypes {
+    /// One line for each type and destination, fields parted by tabs
+    #[arg(long)]
+    pub(crate) lines: bool,
 }
 
 /// `rowtide config show`
@@ -408,8 +423,12 @@ mod tests {
     #[test]
     fn table_patterns_may_be_several_words_or_one_list() {
         let parsed = |words: &[&str]| match Cli::try_parse_from(words).unwrap().command {
-            Command::Run(run) => run.pipeline.tables,
-            _ => Vec::new(),
+            Command::Run(run) => {
+                let lists = run.pipeline.tables;
+                let split = lists.iter().flat_map(|list| rowtide_core::Pattern::split(list));
+                split.map(str::to_owned).collect()
+            }
+            _ => Vec::<String>::new(),
         };
         let words = parsed(&["rowtide", "run", "--tables", "a.*", "!a.b", "--once"]);
         assert_eq!(words, ["a.*", "!a.b"]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Pattern, Result};
 use rowtide_engine::config::{Configuration, Draft, Substitution};
 
 use crate::cli::Pipeline;
@@ -56,7 +56,9 @@ impl Unchecked {
             draft.set_text("pipeline", name, "--pipeline");
         }
         if !flags.tables.is_empty() {
-            draft.set_list("tables.include", &flags.tables, "--tables");
+            let tables = flags.tables.iter().flat_map(|list| Pattern::split(list));
+            let tables: Vec<String> = tables.map(str::to_owned).collect();
+            draft.set_list("tables.include", &tables, "--tables");
             draft.set_list("tables.exclude", &[], "--tables");
         }
         for rule in &flags.rule {

@@ -8,10 +8,11 @@ use std::fmt::Write as _;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
+    UInt64Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType};
-use arrow_schema::{DataType, Field};
+use arrow_array::{Array, ArrowPrimitiveType, StructArray};
+use arrow_schema::{DataType, Field, Fields};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use rowtide_core::ext;
@@ -32,6 +33,8 @@ pub(crate) fn value(out: &mut String, (field, array): (&Field, &dyn Array), row:
         DataType::Int16 => display(out, primitive::<Int16Type>(array, row)),
         DataType::Int32 => display(out, primitive::<Int32Type>(array, row)),
         DataType::Int64 => display(out, primitive::<Int64Type>(array, row)),
+        DataType::UInt32 => display(out, primitive::<UInt32Type>(array, row)),
+        DataType::UInt64 => display(out, primitive::<UInt64Type>(array, row)),
         DataType::Float32 => float(out, f64::from(primitive::<Float32Type>(array, row))),
         DataType::Float64 => float(out, primitive::<Float64Type>(array, row)),
         DataType::Decimal128(..) => {
@@ -41,8 +44,12 @@ pub(crate) fn value(out: &mut String, (field, array): (&Field, &dyn Array), row:
             document(out, array.as_string::<i32>().value(row));
         }
         DataType::Utf8 => string(out, array.as_string::<i32>().value(row)),
+        DataType::Binary if ext::name_of(field) == Some(ext::BIT) => {
+            bits(out, array.as_binary::<i32>().value(row));
+        }
         DataType::Binary => hexadecimal(out, array.as_binary::<i32>().value(row)),
         DataType::FixedSizeBinary(16) => uuid(out, array.as_fixed_size_binary().value(row)),
+        DataType::FixedSizeBinary(8) => timetz(out, array.as_fixed_size_binary().value(row)),
         DataType::Date32 => date(out, primitive::<Date32Type>(array, row)),
         DataType::Time64(_) => time(out, primitive::<Time64MicrosecondType>(array, row)),
         DataType::Timestamp(_, zone) => {
@@ -52,6 +59,7 @@ pub(crate) fn value(out: &mut String, (field, array): (&Field, &dyn Array), row:
             interval(out, primitive::<IntervalMonthDayNanoType>(array, row));
         }
         DataType::List(item) => list(out, item, array.as_list::<i32>().value(row).as_ref()),
+        DataType::Struct(fields) => record(out, fields, (array.as_struct(), row)),
         other => string(out, &format!("<{other}>")),
     }
 }
@@ -154,6 +162,46 @@ fn list(out: &mut String, item: &Field, items: &dyn Array) {
         value(out, (item, items), row);
     }
     out.push(']');
+}
+
+/// An object, whose members are in the fields' order.
+fn record(out: &mut String, fields: &Fields, (values, row): (&StructArray, usize)) {
+    out.push('{');
+    for (at, (field, column)) in fields.iter().zip(values.columns()).enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        string(out, field.name());
+        out.push(':');
+        value(out, (field, column.as_ref()), row);
+    }
+    out.push('}');
+}
+
+/// The zeros and ones of a bit string.
+fn bits(out: &mut String, packed: &[u8]) {
+    let (padding, bytes) = packed.split_first().unwrap_or((&0, &[]));
+    let all = bytes.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1));
+    out.push('"');
+    out.extend(all.skip(usize::from(*padding)).map(|bit| if bit == 1 { '1' } else { '0' }));
+    out.push('"');
+}
+
+/// As PostgreSQL prints it, with seconds in the offset only where there are some.
+fn timetz(out: &mut String, packed: &[u8]) {
+    let packed = packed.try_into().map_or(0, i64::from_le_bytes);
+    let (micros, east) = (packed >> 24, 57_599 - (packed & 0xFF_FFFF));
+    let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+    let clock = |s: i64| format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+    let mut text = clock(seconds);
+    if micros > 0 {
+        let _ = write!(text, ".{micros:06}");
+        text.truncate(text.trim_end_matches('0').len());
+    }
+    text.push(if east < 0 { '-' } else { '+' });
+    let offset = clock(east.abs());
+    text.push_str(offset.trim_end_matches(":00"));
+    string(out, &text);
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rowtide-testkit", &["rowtide-core", "rowtide-sandbox", "rowtide-duckdb"]),
     ("rowtide-bench", &["rowtide-sandbox", "rowtide-testkit"]),
     ("rowtide-crash", &["rowtide-core", "rowtide-sandbox", "rowtide-testkit"]),
+    ("rowtide-fidelity", &["rowtide-sandbox", "rowtide-testkit"]),
     (
         "rowtide",
         &[

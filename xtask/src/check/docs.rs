@@ -11,8 +11,10 @@ struct Generated {
     arguments: &'static [&'static str],
 }
 
-const GENERATED: &[Generated] =
-    &[Generated { path: "docs/config.md", arguments: &["config", "reference"] }];
+const GENERATED: &[Generated] = &[
+    Generated { path: "docs/config.md", arguments: &["config", "reference"] },
+    Generated { path: "docs/types.md", arguments: &["config", "types"] },
+];
 
 /// Fails when a document differs from what the program prints.
 pub(crate) fn check(root: &Path) -> Outcome {

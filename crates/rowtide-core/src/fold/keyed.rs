@@ -48,31 +48,35 @@ pub(super) fn fold(batch: &ChangeBatch, full: &RecordBatch) -> Result<MergeWrite
     let keys = row_bytes(&batch.rows, batch.table.key.iter().copied())?;
     let mut index: HashMap<&[u8], usize> = HashMap::with_capacity(batch.len());
     let mut states: Vec<State> = Vec::with_capacity(batch.len());
-    let mut moving: Option<(u32, Option<Present>)> = None;
+    let mut moving: Option<(u32, Option<State>)> = None;
 
     for (row, op) in (0_u32..).zip(&batch.ops) {
+        // Under a key that cannot be represented nothing can stand.
+        if *op == Op::Refuse && lacks_key(batch, row) {
+            continue;
+        }
         let key = keys.row(row as usize).data();
         let slot = index.get(key).copied();
         let earlier = slot.map(|slot| &states[slot]);
         let next = match op {
             Op::Insert => complete(batch, row, None)?,
             Op::Update => update(batch, row, row, earlier)?,
-            Op::Delete => State::Gone { row },
+            Op::Delete | Op::Refuse => State::Gone { row },
             Op::MoveOut => {
                 let taken = match slot
                     .map(|slot| std::mem::replace(&mut states[slot], State::Gone { row }))
                 {
-                    Some(State::Present(present)) => Some(present),
-                    Some(State::Gone { .. }) => return Err(contradiction(batch)),
-                    None => None,
+                    Some(State::Gone { row }) if batch.ops[row as usize] != Op::Refuse => {
+                        return Err(contradiction(batch));
+                    }
+                    earlier => earlier,
                 };
                 moving = Some((row, taken));
                 State::Gone { row }
             }
             Op::MoveIn => {
                 let (out, taken) = moving.take().ok_or_else(|| unpaired(batch))?;
-                let earlier = taken.map(State::Present);
-                update(batch, row, out, earlier.as_ref())?
+                update(batch, row, out, taken.as_ref())?
             }
         };
         match slot {
@@ -111,6 +115,12 @@ fn update(batch: &ChangeBatch, row: u32, base: u32, earlier: Option<&State>) -> 
         .map(|(column, _)| column)
         .collect();
     let (origins, base) = match earlier {
+        // A row that was kept out comes in, if all of it is there.
+        Some(State::Gone { row: gone })
+            if batch.ops[*gone as usize] == Op::Refuse && missing.is_empty() =>
+        {
+            (Vec::new(), base)
+        }
         Some(State::Gone { .. }) => return Err(contradiction(batch)),
         Some(State::Present(present)) => {
             let origin = |column| (column, present.origin(column));
@@ -119,6 +129,10 @@ fn update(batch: &ChangeBatch, row: u32, base: u32, earlier: Option<&State>) -> 
         None => (missing.into_iter().map(|column| (column, Origin::Base)).collect(), base),
     };
     Ok(State::Present(Present { row, origins, base }))
+}
+
+fn lacks_key(batch: &ChangeBatch, row: u32) -> bool {
+    batch.table.key.iter().any(|&column| batch.rows.column(column).is_null(row as usize))
 }
 
 fn contradiction(batch: &ChangeBatch) -> Error {

@@ -43,6 +43,8 @@ pub(super) fn fold(batch: &ChangeBatch, full: &RecordBatch) -> Result<MultisetWr
                     net.removes.push(row);
                 }
             }
+            // It was never there, or what was there goes by a removal of its own.
+            Op::Refuse => {}
             Op::Update => {
                 return Err(Error::internal(format!(
                     "an update of {} by key, which has none",

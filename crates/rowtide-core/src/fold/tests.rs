@@ -1,6 +1,6 @@
 //! The fold against an oracle that applies the changes one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::fold;
 use crate::{
-    ChangeBatch, Column, Commit, CommitRun, DeleteMode, Identity, MetadataColumns, Mode, Offset,
-    Op, TableName, TablePlan, TableSchema, TableWrite, Unchanged,
+    ChangeBatch, Column, Commit, CommitRun, DeleteMode, Exceptions, Identity, MetadataColumns,
+    Mode, Offset, Op, Refused, TableName, TablePlan, TableSchema, TableWrite, Unchanged,
 };
 
 /// A row of the test table `(k, a, b)`; `a` and `b` play the parts of large values.
@@ -25,6 +25,8 @@ enum Action {
     Update(i32, Option<i32>, Option<i32>),
     Move(i32, i32, Option<i32>, Option<i32>),
     Delete(i32),
+    /// A new version of the row that cannot be represented.
+    Refuse(i32),
 }
 
 fn table(identity: Identity) -> Arc<TableSchema> {
@@ -66,7 +68,22 @@ fn batch(table: &Arc<TableSchema>, cells: &[Cells]) -> ChangeBatch {
             rows: cells.len(),
         }],
         ordinals: (0..u32::try_from(cells.len()).unwrap()).collect(),
+        exceptions: refusals(cells),
     }
+}
+
+fn refusals(cells: &[Cells]) -> Exceptions {
+    let refused = Refused {
+        change: Op::Update,
+        columns: vec![2],
+        column: "a".into(),
+        reason: "it is refused".into(),
+        key: None,
+        values: None,
+    };
+    let rows = (0_u32..).zip(cells).filter(|(_, (op, ..))| *op == Op::Refuse);
+    let refused = rows.map(|(row, _)| (row, refused.clone())).collect();
+    Exceptions { refused, ..Exceptions::default() }
 }
 
 fn log_of(action: &Action) -> Vec<Cells> {
@@ -80,20 +97,38 @@ fn log_of(action: &Action) -> Vec<Cells> {
             vec![key_only(from, Op::MoveOut), masked(to, a, b, Op::MoveIn)]
         }
         Action::Delete(k) => vec![key_only(k, Op::Delete)],
+        Action::Refuse(k) => vec![key_only(k, Op::Refuse)],
     }
 }
 
-/// Applies one action to the oracle if it is possible there; tells whether it was.
-fn apply(rows: &mut BTreeMap<i32, Row>, action: &Action) -> bool {
+/// Applies one action to the oracle if it is possible there; tells whether it was. Rows that are
+/// kept out are in `held`: the log changes them, but only what is whole brings them back.
+fn apply(rows: &mut BTreeMap<i32, Row>, held: &mut BTreeSet<i32>, action: &Action) -> bool {
+    let free = |rows: &BTreeMap<i32, Row>, held: &BTreeSet<i32>, k| {
+        !rows.contains_key(&k) && !held.contains(&k)
+    };
     match *action {
-        Action::Insert(k, a, b) => !rows.contains_key(&k) && rows.insert(k, (k, a, b)).is_none(),
+        Action::Insert(k, a, b) => free(rows, held, k) && rows.insert(k, (k, a, b)).is_none(),
+        Action::Refuse(k) => {
+            rows.remove(&k);
+            held.insert(k);
+            true
+        }
+        Action::Update(k, Some(a), Some(b)) if held.remove(&k) => {
+            rows.insert(k, (k, a, b)).is_none()
+        }
         Action::Update(k, a, b) => rows.get_mut(&k).is_some_and(|row| {
             *row = (k, a.unwrap_or(row.1), b.unwrap_or(row.2));
             true
         }),
         Action::Move(from, to, a, b) => {
-            if from == to || rows.contains_key(&to) {
+            if from == to || !free(rows, held, to) {
                 return false;
+            }
+            if let (Some(a), Some(b)) = (a, b)
+                && held.remove(&from)
+            {
+                return rows.insert(to, (to, a, b)).is_none();
             }
             let Some(old) = rows.remove(&from) else {
                 return false;
@@ -101,7 +136,7 @@ fn apply(rows: &mut BTreeMap<i32, Row>, action: &Action) -> bool {
             rows.insert(to, (to, a.unwrap_or(old.1), b.unwrap_or(old.2)));
             true
         }
-        Action::Delete(k) => rows.remove(&k).is_some(),
+        Action::Delete(k) => held.remove(&k) | rows.remove(&k).is_some(),
     }
 }
 
@@ -148,6 +183,7 @@ fn action() -> impl Strategy<Value = Action> {
         (0..5, value(), value()).prop_map(|(k, a, b)| Action::Update(k, a, b)),
         (0..5, 0..5, value(), value()).prop_map(|(f, t, a, b)| Action::Move(f, t, a, b)),
         (0..5).prop_map(Action::Delete),
+        (0..5).prop_map(Action::Refuse),
     ]
 }
 
@@ -164,8 +200,9 @@ proptest! {
         let mut oracle: BTreeMap<i32, Row> =
             seed.into_iter().map(|(k, (a, b))| (k, (k, a, b))).collect();
         let mut landed = oracle.clone();
-        let valid: Vec<Action> =
-            actions.into_iter().filter(|action| apply(&mut oracle, action)).collect();
+        let mut held = BTreeSet::new();
+        let possible = |action: &Action| apply(&mut oracle, &mut held, action);
+        let valid: Vec<Action> = actions.into_iter().filter(possible).collect();
         let (first, second) = valid.split_at(cut.min(valid.len()));
         for part in [first, second] {
             let cells: Vec<Cells> = part.iter().flat_map(log_of).collect();
@@ -203,6 +240,35 @@ proptest! {
         }
         prop_assert_eq!(got, net);
     }
+}
+
+#[test]
+fn a_row_whose_key_cannot_be_represented_removes_nothing() {
+    let table = table(Identity::Key);
+    let nobody = (Op::Refuse, [None, None, None], [false, false]);
+    let cells = [&log_of(&Action::Insert(1, 1, 1))[..], &[nobody]].concat();
+    let write = fold(&batch(&table, &cells), &plan(&table), 0).unwrap();
+    let TableWrite::Merge(write) = write else { panic!("not a merge") };
+    assert!(write.deletes.is_none());
+    assert_eq!(write.upserts.unwrap().num_rows(), 1);
+}
+
+#[test]
+fn a_row_that_is_kept_out_comes_back_only_whole() {
+    let table = table(Identity::Key);
+    let cells = [Action::Refuse(1), Action::Update(1, Some(1), None)];
+    let cells: Vec<Cells> = cells.iter().flat_map(log_of).collect();
+    let error = fold(&batch(&table, &cells), &plan(&table), 0).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Data);
+}
+
+#[test]
+fn a_row_kept_out_of_a_multiset_is_neither_added_nor_removed() {
+    let table = table(Identity::FullRow);
+    let cells = [(Op::Refuse, [None, None, None], [false, false])];
+    let write = fold(&batch(&table, &cells), &plan(&table), 0).unwrap();
+    let TableWrite::Multiset(write) = write else { panic!("not a multiset") };
+    assert!(write.removes.is_none() && write.inserts.is_none());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::merge::target_columns;
 use super::session::{Session, appender, definitions};
 use super::{schema, state};
 use crate::error::During;
-use crate::ffi::{Appender, Connection, Database};
+use crate::ffi::{Appender, Connection, Database, Filling};
 use crate::file;
 use crate::quote::{Ident, TableRef};
 
@@ -66,7 +66,8 @@ pub(super) fn open(
     let attempt = || format!("making a staging table for {}", plan.target);
     let connection = file::connect(database)?;
     let catalog = file::catalog(&connection)?;
-    may_take(&connection, pipeline, &plan.source.name, &plan.target)?;
+    let owners = state::owners(&connection, Some(&plan.target))?;
+    may_take(&connection, &owners, (pipeline, &plan.source.name, &plan.target))?;
     let staging = staging(&catalog, pipeline, plan);
     let columns = definitions(&plan.target_arrow())?;
     let sql = format!(
@@ -90,26 +91,24 @@ pub(super) fn open(
             let connection = file::connect(database)?;
             let schema = plan.target_arrow();
             let appender = appender(&connection, &staging, &schema)?;
-            let lane = Lane { appender, connection, pending: 0, uncommitted: 0 };
+            let lane = Lane { appender, connection, pending: 0, uncommitted: 0, filling: None };
             Ok(Box::new(DuckdbLoader { lane: Some(lane) }) as Box<dyn Loader>)
         })
         .collect()
 }
 
-/// Checks that `target` is free, or was made by this pipeline for `source`; returns in which mode
-/// it was made. A row in the state alone proves nothing: it is written before the first copy.
+/// Checks that `target`, which has these `owners`, is free, or was made by this pipeline for
+/// `source`; returns in which mode it was made. A row in the state alone proves nothing: it is written before the first copy.
 ///
 /// # Errors
 /// `Config` saying who has it and what to do.
 pub(super) fn may_take(
     connection: &Connection,
-    pipeline: &str,
-    source: &TableName,
-    target: &TableName,
+    owners: &[state::Owner],
+    (pipeline, source, target): (&str, &TableName, &TableName),
 ) -> Result<Option<Mode>> {
-    let owners = state::owners(connection, Some(target))?;
     let mut made = None;
-    for owner in &owners {
+    for owner in owners {
         if owner.pipeline != pipeline || owner.source != *source {
             return Err(Error::config(format!(
                 "table {source} goes to {target}, which DuckDB takes for the same as {} of \
@@ -180,6 +179,7 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
     fault::point("promote.swapped")?;
     let names = (&plan.source.name, &plan.target);
     state::note_made(&session.connection, &session.pipeline, names, plan.mode)?;
+    session.owners.made(&session.pipeline, &plan.source.name, plan.mode);
     session.promoted.insert(target, plan.mode);
     Ok(())
 }
@@ -197,6 +197,8 @@ struct Lane {
     pending: usize,
     /// Bytes flushed in the open transaction.
     uncommitted: usize,
+    /// That transaction, for who waits for its end. Dropped after the connection.
+    filling: Option<Filling>,
 }
 
 impl Lane {
@@ -217,6 +219,7 @@ impl Lane {
         let attempt = || "loading rows into a staging table".to_owned();
         if self.pending > 0 {
             if self.uncommitted == 0 {
+                self.filling = Some(self.connection.filling());
                 self.connection.execute("BEGIN").during(attempt)?;
             }
             self.appender.flush().during(attempt)?;
@@ -231,6 +234,7 @@ impl Lane {
             let attempt = || "committing rows of a staging table".to_owned();
             self.connection.execute("COMMIT").during(attempt)?;
             self.uncommitted = 0;
+            self.filling = None;
         }
         Ok(())
     }

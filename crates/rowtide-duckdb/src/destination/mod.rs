@@ -9,6 +9,7 @@ mod apply;
 mod load;
 mod merge;
 mod multiset;
+mod owners;
 mod preflight;
 mod schema;
 mod session;
@@ -83,7 +84,7 @@ impl DuckdbDestination {
 #[async_trait]
 impl Destination for DuckdbDestination {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { ignores_case: true, native_system: None }
+        Capabilities { ignores_case: true, row_number: Some("rowid"), native_system: None }
     }
 
     async fn preflight(&self, tables: &[TablePlan]) -> Result<Vec<Finding>> {

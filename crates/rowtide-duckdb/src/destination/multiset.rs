@@ -78,15 +78,28 @@ fn keep_row_numbers(session: &mut Session, target: &TableRef) -> Result<()> {
 }
 
 /// The value in a form that is equal only to itself: DuckDB takes 0 and -0 for equal, and a month
-/// and 30 days.
+/// and 30 days. Their texts differ. The text of a struct alone would not do, as texts in it may
+/// look like what is around them.
 fn exact(field: &Field, value: &str) -> String {
-    if is_exact(field.data_type()) { value.to_owned() } else { format!("({value})::VARCHAR") }
+    match is_exact(field.data_type()) {
+        true => value.to_owned(),
+        false if has_fields(field.data_type()) => format!("row({value}, ({value})::VARCHAR)"),
+        false => format!("({value})::VARCHAR"),
+    }
+}
+
+fn has_fields(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => has_fields(item.data_type()),
+        other => matches!(other, DataType::Struct(_)),
+    }
 }
 
 fn is_exact(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float32 | DataType::Float64 | DataType::Interval(_) => false,
         DataType::List(item) => is_exact(item.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| is_exact(field.data_type())),
         _ => true,
     }
 }

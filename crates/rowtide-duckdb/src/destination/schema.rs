@@ -72,6 +72,10 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, change: &SchemaChan
                     .execute(&sql, || format!("dropping column {column:?} of {}", plan.target))?;
             }
         }
+        // Nothing to do where the type there is the same.
+        SchemaChange::WidenColumn { table, column, .. } => {
+            return fit(session, plan, &[Arc::clone(&table.columns[*column].field)]);
+        }
         SchemaChange::Unsupported { .. } => {
             return Err(Error::internal(format!(
                 "table {}: a change that cannot be followed was sent on",

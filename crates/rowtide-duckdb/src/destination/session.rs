@@ -10,7 +10,8 @@ use rowtide_core::traits::Progress;
 use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState, fault};
 
 use super::load;
-use super::state::{self, Control};
+use super::owners::Owners;
+use super::state::{self, Control, Owner};
 use crate::error::During;
 use crate::ffi::{Appender, Connection, Database, Statement, Value};
 use crate::file;
@@ -40,6 +41,8 @@ pub(super) struct Session {
     /// Tables that the open transaction put in place, and in which mode. What the state says of
     /// them may only be remembered afterwards.
     pub(super) promoted: HashMap<TableRef, Mode>,
+    /// Whose the targets are, as the open transaction sees it.
+    pub(super) owners: Owners,
     /// Whether definitions changed since the last checkpoint of the file.
     pub(super) ddl: bool,
     tables: HashMap<TableRef, Ready>,
@@ -81,6 +84,7 @@ impl Session {
             in_transaction: false,
             changed: HashSet::new(),
             promoted: HashMap::new(),
+            owners: Owners::default(),
             ddl: false,
             tables: HashMap::new(),
             stages: HashMap::new(),
@@ -131,7 +135,15 @@ impl Session {
     pub(super) fn remember(&mut self, state: &TableState) -> Result<()> {
         self.begin()?;
         let made = self.made(&state.schema.name, &state.target)?;
-        state::remember(&self.connection, &self.pipeline, state, made)
+        let is_new = self.owners.is_new(&self.pipeline, &state.schema.name);
+        state::remember(self, state, (made, is_new))?;
+        self.owners.stored(Owner {
+            pipeline: self.pipeline.to_string(),
+            source: state.schema.name.clone(),
+            target: state.target.clone(),
+            made,
+        });
+        Ok(())
     }
 
     /// The mode in which this pipeline put the table there that stands under the name `target`;
@@ -139,10 +151,13 @@ impl Session {
     ///
     /// # Errors
     /// `Config` if what stands there is another's.
-    pub(super) fn made(&self, source: &TableName, target: &TableName) -> Result<Option<Mode>> {
+    pub(super) fn made(&mut self, source: &TableName, target: &TableName) -> Result<Option<Mode>> {
         match self.promoted.get(&TableRef::new(&self.catalog, target)) {
             Some(mode) => Ok(Some(*mode)),
-            None => load::may_take(&self.connection, &self.pipeline, source, target),
+            None => {
+                let owners = self.owners.of(&self.connection, target)?;
+                load::may_take(&self.connection, &owners, (&self.pipeline, source, target))
+            }
         }
     }
 
@@ -156,8 +171,9 @@ impl Session {
         }
         let standing = columns(&self.connection, &target)?;
         for field in schema.fields() {
-            // A column that is missing is told of by the write itself.
-            let Some(column) = column_like(&standing, field.name()) else { continue };
+            let Some(column) = column_like(&standing, field.name()) else {
+                return Err(gone(plan, field.name(), standing.is_empty()));
+            };
             let wanted = column_type(field)?;
             if !holds(&column.kind, &wanted) {
                 return Err(misfit(plan, &column.name, &column.kind, &wanted));
@@ -207,8 +223,14 @@ impl Session {
         }
     }
 
+    /// The table `name` of Rowtide's own.
+    pub(super) fn own(&self, name: &str) -> TableRef {
+        let (catalog, schema) = (Arc::clone(&self.catalog), state::SCHEMA.into());
+        TableRef { catalog, schema, name: name.into() }
+    }
+
     /// Runs `sql` with `values`, prepared once for `target`.
-    fn run_ready(
+    pub(super) fn run_ready(
         &mut self,
         target: &TableRef,
         sql: &str,
@@ -356,6 +378,7 @@ impl Session {
         self.in_transaction = false;
         self.changed.clear();
         self.promoted.clear();
+        self.owners = Owners::default();
         self.control = next;
         self.checkpoint = checkpoint;
         self.checkpoint_file()
@@ -375,23 +398,26 @@ impl Session {
             next.checkpoint.as_deref().into(),
             position.as_deref().into(),
             progress.checkpoint.map_or(Value::Null, |_| now.into()),
-            identity.as_deref().into(),
             progress.error.into(),
             progress.error.map_or(Value::Null, |_| now.into()),
+            identity.as_deref().into(),
         ];
-        let own = TableRef {
-            catalog: Arc::clone(&self.catalog),
-            schema: state::SCHEMA.into(),
-            name: "pipelines".into(),
+        // The identity tells of every table. Written at each commit, even as it is, it would fill
+        // the log and the memory of thousands of tables.
+        let (set, values) = match identity {
+            Some(_) => (", identity = $10", &values[..]),
+            None => ("", &values[..9]),
         };
+        let own = self.own("pipelines");
         let sql = "UPDATE _rowtide.pipelines SET commits = $4, checkpoint = $5, \
              position = coalesce($6, position), \
              updated_at = coalesce(make_timestamp($7::BIGINT), updated_at), \
-             identity = coalesce($8, identity), last_error = coalesce($9, last_error), \
-             last_error_at = coalesce(make_timestamp($10::BIGINT), last_error_at) \
-             WHERE pipeline = $1 AND ((fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3)";
+             last_error = coalesce($8, last_error), \
+             last_error_at = coalesce(make_timestamp($9::BIGINT), last_error_at)";
+        let only =
+            "WHERE pipeline = $1 AND ((fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3)";
         let anyone = if fault::planted("zombie-commits") { " OR true)" } else { ")" };
-        self.run_ready(&own, &format!("{sql}{anyone}"), &values)
+        self.run_ready(&own, &format!("{sql}{set} {only}{anyone}"), values)
             .during(|| "recording the checkpoint".to_owned())
     }
 
@@ -469,6 +495,16 @@ pub(super) fn column_like<'a>(standing: &'a [Standing], name: &str) -> Option<&'
     standing.iter().find(|column| fold(&column.name) == fold(name))
 }
 
+/// Somebody dropped the target of `plan`, or a column of it.
+fn gone(plan: &TablePlan, column: &str, all: bool) -> Error {
+    let target = &plan.target;
+    let what = match all {
+        true => format!("table {target} is gone from the destination"),
+        false => format!("table {target}: the column {column:?} is gone"),
+    };
+    Error::data(what).with_hint("it was changed by hand: copy it again (resync)")
+}
+
 /// A column of `plan`'s target does not hold what is to be written to it.
 pub(super) fn misfit(plan: &TablePlan, column: &str, standing: &str, wanted: &str) -> Error {
     Error::data(format!(
@@ -483,12 +519,13 @@ pub(super) fn misfit(plan: &TablePlan, column: &str, standing: &str, wanted: &st
 
 /// The columns of `table`, in the table's order.
 pub(super) fn columns(connection: &Connection, table: &TableRef) -> Result<Vec<Standing>> {
-    let sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? \
-               AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?) \
-               ORDER BY column_index";
-    let rows = connection
-        .query(sql, &[(&*table.catalog).into(), (&*table.schema).into(), (&*table.name).into()])
-        .during(|| format!("reading the columns of {table}"))?;
+    let reading = || format!("reading the columns of {table}");
+    // By name: looking through the columns of all tables takes the longer the more there are.
+    if connection.entry([&table.catalog, &table.schema, &table.name]).during(reading)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT column_name, column_type FROM (DESCRIBE {table})");
+    let rows = connection.query(&sql, &[]).during(reading)?;
     let column = |row: &Vec<crate::ffi::Cell>| {
         Some(Standing { name: row[0].text()?.to_owned(), kind: row[1].text()?.to_owned() })
     };

@@ -8,13 +8,14 @@
 //! is about what is *to be* already while a copy is on its way; only this column tells a table of
 //! the pipeline's own from a foreign one, and history from rows that a copy replaces.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rowtide_core::{Error, Mode, PipelineState, Result, SourceIdentity, TableName, TableState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::session::Session;
 use crate::error::During;
 use crate::ffi::{self, Cell, Connection, Value};
 use crate::file;
@@ -137,21 +138,30 @@ pub(super) fn read(connection: &Connection, pipeline: &str) -> Result<Option<Pip
     }))
 }
 
+/// What [`remember`] runs.
+const UPDATE: &str = "UPDATE _rowtide.tables SET target_schema = $4, target_table = $5, \
+     mode = $6, phase = $7, rows_copied = $8, reason = $9, state = $10 \
+     WHERE pipeline = $1 AND source_schema = $2 AND source_table = $3";
+const INSERT: &str = "INSERT INTO _rowtide.tables VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
 /// Remembers `state` inside the open transaction. `made` is the mode in which the pipeline put
 /// the table there that stands under the target's name; `None` if it did not put one there.
+/// `is_new` says that nothing is stored of the table for certain.
 pub(super) fn remember(
-    connection: &Connection,
-    pipeline: &str,
+    session: &mut Session,
     state: &TableState,
-    made: Option<Mode>,
+    (made, is_new): (Option<Mode>, bool),
 ) -> Result<()> {
     let attempt = || format!("remembering the state of {}", state.schema.name);
     let name = &state.schema.name;
     let document = document(state)?;
     let mode = made.map(|mode| document_word(&mode)).transpose()?;
     let rows_copied = i64::try_from(state.rows_copied).unwrap_or(i64::MAX);
-    let key: [Value<'_>; 3] = [pipeline.into(), (&*name.schema).into(), (&*name.name).into()];
-    let values: [Value<'_>; 7] = [
+    let pipeline = Arc::clone(&session.pipeline);
+    let values: [Value<'_>; 10] = [
+        (&*pipeline).into(),
+        (&*name.schema).into(),
+        (&*name.name).into(),
         (&*state.target.schema).into(),
         (&*state.target.name).into(),
         mode.as_deref().into(),
@@ -160,21 +170,13 @@ pub(super) fn remember(
         state.reason.as_deref().into(),
         document.as_str().into(),
     ];
-    let updated = connection
-        .prepare(
-            "UPDATE _rowtide.tables SET target_schema = $4, target_table = $5, mode = $6, \
-             phase = $7, rows_copied = $8, reason = $9, state = $10 \
-             WHERE pipeline = $1 AND source_schema = $2 AND source_table = $3",
-        )
-        .and_then(|mut update| update.execute(&[&key[..], &values].concat()))
-        .during(attempt)?;
+    let own = session.own("tables");
+    let updated = match is_new {
+        true => 0,
+        false => session.run_ready(&own, UPDATE, &values).during(attempt)?,
+    };
     if updated == 0 {
-        connection
-            .query(
-                "INSERT INTO _rowtide.tables VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                &[&key[..], &values].concat(),
-            )
-            .during(attempt)?;
+        session.run_ready(&own, INSERT, &values).during(attempt)?;
     }
     Ok(())
 }
@@ -236,15 +238,13 @@ pub(super) fn owners(connection: &Connection, like: Option<&TableName>) -> Resul
     Ok(owners.collect::<Result<Vec<_>>>()?.into_iter().filter(is_like).collect())
 }
 
-/// The table that stands under `name`, as it is spelled, compared as DuckDB compares names.
+/// The table that stands under `name`, its own name as it is spelled, compared as DuckDB compares
+/// names.
 pub(super) fn table_like(connection: &Connection, name: &TableName) -> Result<Option<TableName>> {
-    let sql = "SELECT table_schema, table_name FROM information_schema.tables \
-               WHERE table_catalog = current_database() AND lower(table_schema) = lower(?) \
-               AND lower(table_name) = lower(?)";
-    let rows = connection
-        .query(sql, &[(&*name.schema).into(), (&*name.name).into()])
-        .during(|| format!("looking for {name}"))?;
-    Ok(names(&rows).find(|standing| same_name(standing, name)))
+    let catalog = file::catalog(connection)?;
+    let found = connection.entry([&catalog, &name.schema, &name.name]);
+    let found = found.during(|| format!("looking for {name}"))?;
+    Ok(found.map(|spelled| TableName::new(Arc::clone(&name.schema), spelled)))
 }
 
 /// All tables and views of the file.
@@ -266,9 +266,7 @@ pub(super) fn same_name(a: &TableName, b: &TableName) -> bool {
 
 /// Whether the file has Rowtide's tables.
 pub(super) fn exists(connection: &Connection) -> Result<bool> {
-    let sql = "SELECT table_name FROM information_schema.tables WHERE table_catalog = \
-               current_database() AND table_schema = '_rowtide' AND table_name = 'format'";
-    Ok(!connection.query(sql, &[]).during(reading)?.is_empty())
+    Ok(table_like(connection, &TableName::new(SCHEMA, "format"))?.is_some())
 }
 
 fn check_format(connection: &Connection) -> Result<()> {

@@ -12,6 +12,7 @@ use arrow_schema::ffi::FFI_ArrowSchema;
 use libduckdb_sys as sys;
 
 use super::{Connection, Failure, Result, c_string};
+use crate::types::known_here;
 
 /// The rows a chunk may have.
 const CHUNK_ROWS: usize = 2048;
@@ -127,7 +128,7 @@ struct Converted(sys::duckdb_arrow_converted_schema);
 
 impl Converted {
     fn new(connection: &Connection, schema: &Schema) -> Result<Self> {
-        let mut exported = FFI_ArrowSchema::try_from(schema)
+        let mut exported = FFI_ArrowSchema::try_from(&known_here(schema))
             .map_err(|_| Failure::invalid("a schema that cannot be exported"))?;
         let mut converted = ptr::null_mut();
         // SAFETY: the struct has the layout of the Arrow C Data Interface and stays ours: it

@@ -3,7 +3,8 @@
 use std::ffi::c_char;
 use std::path::Path;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use libduckdb_sys as sys;
 
@@ -13,6 +14,11 @@ use super::{Cell, Failure, Result, Statement, Value, c_string};
 /// An open database file. It is closed with the last value that uses it.
 pub(crate) struct Database {
     raw: sys::duckdb_database,
+    /// When the log was last folded into the file, and how long that took.
+    folded: Mutex<Option<(Instant, Duration)>>,
+    /// Transactions that fill tables, and whether somebody waits for a moment without any.
+    filling: Mutex<(usize, bool)>,
+    filled: Condvar,
     on_close: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -35,7 +41,13 @@ impl Database {
             let state =
                 sys::duckdb_open_ext(path.as_ptr(), &raw mut database, config.0, &raw mut error);
             if state == sys::DuckDBSuccess {
-                return Ok(Self { raw: database, on_close: None });
+                return Ok(Self {
+                    raw: database,
+                    folded: Mutex::default(),
+                    filling: Mutex::default(),
+                    filled: Condvar::new(),
+                    on_close: None,
+                });
             }
             let text = text_at(error);
             if !error.is_null() {
@@ -89,6 +101,57 @@ impl Drop for Config {
     }
 }
 
+/// How many times as long as folding took the next one waits at least.
+const REST: u32 = 8;
+
+impl Database {
+    /// Whether the log may be folded into the file again. That takes the longer the more tables
+    /// there are, so a run of changes of definitions must not pay for it each time.
+    fn has_rested(&self) -> bool {
+        let folded = *self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        folded.is_none_or(|(at, took)| at.elapsed() >= took * REST)
+    }
+
+    /// Waits for a moment in which nothing fills a table, and keeps it for a while.
+    fn quiet(&self) -> Quiet<'_> {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.1 = true;
+        let waited = self.filled.wait_timeout_while(filling, PATIENCE, |(count, _)| *count > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        Quiet(self)
+    }
+
+    fn note_folded(&self, took: Duration) {
+        let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        *folded = Some((Instant::now(), took));
+    }
+}
+
+/// How long one waits for the other: who fills tables and who folds the log.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// While it lives, transactions that fill tables wait to begin.
+struct Quiet<'a>(&'a Database);
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.0.filling.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
+        self.0.filled.notify_all();
+    }
+}
+
+/// A transaction that fills a table: the log cannot be folded into the file while there is one.
+pub(crate) struct Filling(Arc<Database>);
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        let mut filling = self.0.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.0 = filling.0.saturating_sub(1);
+        drop(filling);
+        self.0.filled.notify_all();
+    }
+}
+
 /// One connection: a session with at most one open transaction. When the last value that uses
 /// it goes, its open transaction is rolled back.
 #[derive(Clone)]
@@ -96,7 +159,8 @@ pub(crate) struct Connection(Arc<Session>);
 
 struct Session {
     raw: sys::duckdb_connection,
-    _database: Arc<Database>,
+    database: Arc<Database>,
+    catalog: OnceLock<Arc<str>>,
 }
 
 // SAFETY: DuckDB serializes calls on one connection by a lock of its own.
@@ -120,7 +184,8 @@ impl Connection {
         if state != sys::DuckDBSuccess {
             return Err(Failure::invalid("DuckDB gave no connection"));
         }
-        Ok(Self(Arc::new(Session { raw, _database: Arc::clone(database) })))
+        let catalog = OnceLock::new();
+        Ok(Self(Arc::new(Session { raw, database: Arc::clone(database), catalog })))
     }
 
     pub(super) fn raw(&self) -> sys::duckdb_connection {
@@ -137,9 +202,84 @@ impl Connection {
         .map(|mut result| result.rows_changed())
     }
 
+    /// Says that a transaction that fills a table is about to begin here, after waiting for who
+    /// folds the log.
+    pub(crate) fn filling(&self) -> Filling {
+        let database = &self.0.database;
+        let filling = database.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = database.filled.wait_timeout_while(filling, PATIENCE * 8, |(_, wait)| *wait);
+        waited.unwrap_or_else(PoisonError::into_inner).0.0 += 1;
+        Filling(Arc::clone(database))
+    }
+
+    /// Folds the log into the file, unless that was done a moment ago; returns whether it was done.
+    pub(crate) fn fold_log(&self) -> Result<bool> {
+        let database = &self.0.database;
+        if !database.has_rested() {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        let _quiet = database.quiet();
+        let folded = self.execute("CHECKPOINT");
+        if folded.is_err() {
+            database.note_folded(began.elapsed());
+        }
+        folded?;
+        database.note_folded(began.elapsed());
+        Ok(true)
+    }
+
     /// Runs one statement with `values` for its parameters, and returns all of its rows.
     pub(crate) fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Vec<Cell>>> {
         self.prepare(sql)?.query(values)
+    }
+
+    /// The table or view that DuckDB takes for `name` in `schema` of `catalog`, as it is spelled
+    /// there. Unlike a query of the catalog's tables this takes the same time however many there
+    /// are.
+    pub(crate) fn entry(&self, [catalog, schema, name]: [&str; 3]) -> Result<Option<String>> {
+        if let Ok(found) = self.entry_seen([catalog, schema, name]) {
+            return Ok(found);
+        }
+        // Outside of a transaction DuckDB shows no catalog.
+        self.execute("BEGIN")?;
+        let found = self.entry_seen([catalog, schema, name]);
+        self.execute("ROLLBACK")?;
+        found
+    }
+
+    /// The same as the open transaction sees it; an error if none is open.
+    fn entry_seen(&self, [catalog, schema, name]: [&str; 3]) -> Result<Option<String>> {
+        let (catalog, schema, name) = (c_string(catalog)?, c_string(schema)?, c_string(name)?);
+        let mut context = ptr::null_mut();
+        // SAFETY: the connection is live, and used by one thread at a time; DuckDB takes null
+        // handles for what is not there, and copies the strings. The entry's name is copied while
+        // the transaction that keeps it is open. Each handle is destroyed once.
+        unsafe {
+            sys::duckdb_connection_get_client_context(self.raw(), &raw mut context);
+            let mut within = sys::duckdb_client_context_get_catalog(context, catalog.as_ptr());
+            let shown = !within.is_null();
+            let kind = sys::duckdb_catalog_entry_type_DUCKDB_CATALOG_ENTRY_TYPE_TABLE;
+            let (schema, name) = (schema.as_ptr(), name.as_ptr());
+            let mut entry = sys::duckdb_catalog_get_entry(within, context, kind, schema, name);
+            let found =
+                (!entry.is_null()).then(|| text_at(sys::duckdb_catalog_entry_get_name(entry)));
+            sys::duckdb_destroy_catalog_entry(&raw mut entry);
+            sys::duckdb_destroy_catalog(&raw mut within);
+            sys::duckdb_destroy_client_context(&raw mut context);
+            if shown { Ok(found) } else { Err(Failure::invalid("DuckDB showed no catalog")) }
+        }
+    }
+
+    /// The name of the file's catalog, found by `find` the first time.
+    pub(crate) fn catalog<E>(
+        &self,
+        find: impl FnOnce() -> std::result::Result<Arc<str>, E>,
+    ) -> std::result::Result<Arc<str>, E> {
+        match self.0.catalog.get() {
+            Some(name) => Ok(Arc::clone(name)),
+            None => find().map(|name| Arc::clone(self.0.catalog.get_or_init(|| name))),
+        }
     }
 
     /// Prepares one statement.

@@ -14,7 +14,7 @@ mod failure;
 mod statement;
 
 pub(crate) use appender::Appender;
-pub(crate) use connection::{Connection, Database};
+pub(crate) use connection::{Connection, Database, Filling};
 pub(crate) use failure::{Class, Failure};
 pub(crate) use statement::{Cell, Statement, Value};
 

@@ -192,6 +192,124 @@ async fn lists_of_uuids_keep_their_type() {
 }
 
 #[tokio::test]
+async fn bit_strings_and_times_with_an_offset() {
+    // A count of padding, padding of ones, bits.
+    let bits: [Option<&[u8]>; 5] = [
+        Some(&[5, 0b1111_1101]),
+        None,
+        Some(&[0, 0b1000_0001]),
+        Some(&[7, 0xFE, 0]),
+        Some(&[7, 0xFF]),
+    ];
+    let array = BinaryArray::from_opt_vec(bits.to_vec());
+    let text = ["101", "∅", "10000001", "000000000", "1"];
+    round_trip(ext::bit("v"), Arc::new(array), "BIT", &text).await;
+    let packed = |micros: i64, east: i64| (micros << 24 | (57_599 - east)).to_le_bytes();
+    let mut times = FixedSizeBinaryBuilder::new(8);
+    times.append_value(packed(86_400_000_000, -57_599)).unwrap();
+    times.append_null();
+    times.append_value(packed(0, 57_599)).unwrap();
+    times.append_value(packed(43_200_000_001, 19_800)).unwrap();
+    times.append_value(packed(43_200_500_000, 0)).unwrap();
+    let text =
+        ["24:00:00-15:59:59", "∅", "00:00:00+15:59:59", "12:00:00.000001+05:30", "12:00:00.5+00"];
+    round_trip(ext::timetz("v"), Arc::new(times.finish()), "TIME WITH TIME ZONE", &text).await;
+    let array = UInt64Array::from(vec![None, Some(u64::MAX)]);
+    let text = ["∅", "18446744073709551615"];
+    round_trip(nullable(DataType::UInt64), Arc::new(array), "UBIGINT", &text).await;
+}
+
+/// A struct of a number, a bit string and a text, NULL where `valid` says so.
+fn structs(rows: usize, valid: impl Fn(usize) -> bool) -> StructArray {
+    let numbers: Int64Array =
+        (0..rows).map(|n| (n % 3 != 1).then(|| i64::try_from(n).unwrap())).collect();
+    let bits = BinaryArray::from_iter(
+        (0..rows).map(|n| (n % 4 != 2).then_some([7, 254 | u8::from(n % 2 == 1)])),
+    );
+    let texts: StringArray =
+        (0..rows).map(|n| (n % 5 != 3).then(|| format!("text, {n}"))).collect();
+    let fields = vec![
+        Arc::new(nullable(DataType::Int64)),
+        Arc::new(ext::bit("bits")),
+        Arc::new(Field::new("Te xt", DataType::Utf8, true)),
+    ];
+    let nulls = (0..rows).map(valid).collect::<Vec<_>>().into();
+    StructArray::new(
+        fields.into(),
+        vec![Arc::new(numbers), Arc::new(bits), Arc::new(texts)],
+        Some(nulls),
+    )
+}
+
+#[tokio::test]
+async fn structs_keep_their_fields() {
+    let array = structs(5, |row| row != 2);
+    let text = [
+        "{'v': 0, 'bits': 0, 'Te xt': 'text, 0'}",
+        "{'v': NULL, 'bits': 1, 'Te xt': 'text, 1'}",
+        "∅",
+        "{'v': 3, 'bits': 1, 'Te xt': NULL}",
+        "{'v': NULL, 'bits': 0, 'Te xt': 'text, 4'}",
+    ];
+    let kind = "STRUCT(v BIGINT, bits BIT, \"Te xt\" VARCHAR)";
+    round_trip(nullable(array.data_type().clone()), Arc::new(array), kind, &text).await;
+}
+
+/// Structs in lists in structs, more of them than one vector holds, NULLs at every level.
+#[tokio::test]
+async fn nested_structs_longer_than_a_vector() {
+    let place = place();
+    let rows = 5_000;
+    let items = structs(rows * 3, |row| row % 7 != 0);
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let lengths: Vec<usize> = (0..rows).map(|row| (row % 4) * 2).collect();
+    let used: usize = lengths.iter().sum();
+    let offsets = arrow_buffer::OffsetBuffer::from_lengths(lengths);
+    let valid = (0..rows).map(|row| row % 11 != 0).collect::<Vec<_>>();
+    let list = ListArray::new(item, offsets, Arc::new(items.slice(0, used)), Some(valid.into()));
+    let numbers: Int64Array = (0..5_000).map(Some).collect();
+    let fields = vec![
+        Arc::new(nullable(DataType::Int64).with_name("n")),
+        Arc::new(nullable(list.data_type().clone()).with_name("list")),
+    ];
+    let valid = (0..rows).map(|row| row % 13 != 0).collect::<Vec<_>>();
+    let outer = StructArray::new(
+        fields.into(),
+        vec![Arc::new(numbers), Arc::new(list)],
+        Some(valid.into()),
+    );
+    let plan = append_plan(vec![
+        nullable(DataType::Int64).with_name("id"),
+        nullable(outer.data_type().clone()),
+    ]);
+    let ids: Int64Array = (0..5_000).map(Some).collect();
+    let batch =
+        RecordBatch::try_new(plan.target_arrow(), vec![Arc::new(ids), Arc::new(outer)]).unwrap();
+    write(&place, &plan, vec![batch.slice(3, 4_000), batch.slice(4_003, 997)]).await;
+    let expected = (3..rows).filter(|row| row % 13 != 0).count();
+    let lists = (3..rows).filter(|row| row % 13 != 0 && row % 11 != 0).count();
+    let check = "SELECT count(*), count(v), count(v.list), \
+                 count(*) FILTER (v IS NOT NULL AND v.n <> id) FROM public.values";
+    assert_eq!(place.rows(check).await, [format!("4997|{expected}|{lists}|0")]);
+    // Each item says where it stands.
+    let mut at = 0;
+    let (mut nulls, mut items, mut sum) = (0, 0, 0);
+    for row in 0..rows {
+        for n in at..at + (row % 4) * 2 {
+            if row >= 3 && row % 13 != 0 && row % 11 != 0 {
+                items += 1;
+                nulls += usize::from(n % 7 == 0);
+                sum += if n % 7 != 0 && n % 3 != 1 { n } else { 0 };
+            }
+        }
+        at += (row % 4) * 2;
+    }
+    let check = "SELECT count(*), count(*) FILTER (i IS NULL), sum(i.v) FROM \
+                 (SELECT unnest(v.list) AS i FROM public.values)";
+    assert_eq!(place.rows(check).await, [format!("{items}|{nulls}|{sum}")]);
+}
+
+#[tokio::test]
 async fn batches_longer_than_a_vector() {
     let place = place();
     let fields = vec![nullable(DataType::Int64), Field::new("s", DataType::Utf8, true)];

@@ -1,15 +1,18 @@
 //! Making or proving the source's side, and starting anew where its log is lost.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use rowtide_core::traits::{AttachRequest, Progress, Writer};
+use rowtide_core::traits::{AttachRequest, Progress, Setback, Writer};
 use rowtide_core::{
-    Checkpoint, Error, ErrorKind, Phase, PipelineState, Result, SourceIdentity, TableState, fault,
+    Checkpoint, Error, ErrorKind, Phase, PipelineState, Remedy, Result, SourceIdentity, TableState,
+    fault,
 };
 
 use super::Attempt;
 use super::prepare::refuse_foreign;
 use crate::plan::{Action, Planned};
+use crate::{RunMode, SchemaPolicy};
 
 impl Attempt<'_> {
     /// Makes or proves the source's side, and stores what is new about it. Tables that were not
@@ -59,10 +62,14 @@ impl Attempt<'_> {
                 attached.checkpoint
             )));
         }
+        let remembered = state.by_name();
+        let added: HashSet<_> = attached.added.iter().collect();
         for one in planned.iter_mut() {
-            let name = &one.plan.source.name;
-            let known = state.table(name).filter(|known| known.phase == Phase::Streaming);
-            if let Some(known) = known.filter(|_| attached.added.contains(name)) {
+            let source = Arc::clone(&one.plan.source);
+            let name = &source.name;
+            let remembered = remembered.get(name).copied();
+            let known = remembered.filter(|known| known.phase == Phase::Streaming);
+            if let Some(known) = known.filter(|_| added.contains(name)) {
                 if matches!(one.action, Action::Follow(_)) {
                     one.catch_up(self.settings.mode);
                 }
@@ -70,6 +77,11 @@ impl Attempt<'_> {
                 // if it is to be copied again anyway: a later run may not be told so.
                 let phase = Phase::Pending;
                 writer.remember(&TableState { phase, ..known.clone() }).await?;
+            }
+            let setback = attached.setbacks.iter().find(|setback| setback.table == *name);
+            let next = setback.and_then(|setback| self.set_back(one, remembered, setback));
+            if let Some(next) = next {
+                writer.remember(&next).await?;
             }
         }
         let progress = Progress {
@@ -82,6 +94,33 @@ impl Attempt<'_> {
         fault::point("attach.stored")?;
         tracing::info!(checkpoint = %attached.checkpoint, "source attached");
         Ok(attached.checkpoint)
+    }
+
+    /// Plans a table that the log alone no longer leads to: to be copied again, where that is
+    /// allowed and enough. Returns what is to be remembered of it.
+    fn set_back(
+        &self,
+        one: &mut Planned,
+        known: Option<&TableState>,
+        setback: &Setback,
+    ) -> Option<TableState> {
+        let Setback { table, reason, remedy } = setback;
+        if *remedy == Remedy::Copy && one.is_copied() {
+            return None;
+        }
+        let copied = *remedy == Remedy::Copy
+            && self.settings.mode != RunMode::Cdc
+            && self.settings.schema_policy_of(table) == SchemaPolicy::Apply;
+        let phase = if copied { Phase::Pending } else { Phase::Stopped };
+        if copied {
+            tracing::warn!(%table, reason, "table is copied again");
+            one.action = Action::Copy;
+        } else {
+            tracing::error!(%table, reason, "table stopped");
+            one.action = Action::Leave(reason.clone());
+        }
+        let known = known.cloned().unwrap_or_else(|| one.state(phase));
+        Some(TableState { phase, reason: Some(reason.clone()), ..known })
     }
 
     /// Forgets the position in a log that is lost. What followed it is pending from now on, in

@@ -1,10 +1,11 @@
 //! What an attempt notes in the destination before anything moves: what begins, what is gone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rowtide_core::traits::{Progress, Writer};
 use rowtide_core::{
-    Error, Phase, PipelineState, Result, Source, TablePlan, TableSchema, TableState,
+    Error, Phase, PipelineState, Result, Source, TableName, TablePlan, TableSchema, TableState,
 };
 
 use crate::plan::{Action, Planned};
@@ -35,9 +36,10 @@ pub(super) async fn stop_dropped(
     discovered: &[Arc<TableSchema>],
 ) -> Result<()> {
     let mut any = false;
+    let there: HashSet<&TableName> = discovered.iter().map(|table| &table.name).collect();
     for known in state.tables.iter().filter(is_alive) {
         let name = &known.schema.name;
-        let is_there = discovered.iter().any(|table| table.name == *name);
+        let is_there = there.contains(name);
         if settings.selection.contains(name) && !is_there {
             tracing::warn!(table = %name, "table is no longer at the source; its copy stays");
             let reason = Some(format!("{name} is no longer at the source; its copy stays"));
@@ -60,8 +62,9 @@ pub(super) async fn remember_plans(
 ) -> Result<Vec<TablePlan>> {
     let mut copies = Vec::new();
     let mut any = false;
+    let remembered = state.by_name();
     for one in planned {
-        let known = state.table(&one.plan.source.name);
+        let known = remembered.get(&one.plan.source.name).copied();
         match &one.action {
             Action::Copy | Action::Load => {
                 // What is remembered tells what the target is until the copy takes its place.
@@ -79,6 +82,7 @@ pub(super) async fn remember_plans(
             Action::Leave(reason) if known.is_some_and(|known| known.phase != Phase::Stopped) => {
                 let mut stopped = one.state(Phase::Stopped);
                 stopped.reason = Some(reason.clone());
+                stopped.values = known.map(|known| known.values.clone()).unwrap_or_default();
                 writer.remember(&stopped).await?;
             }
             Action::Follow(_) | Action::Leave(_) | Action::Keep | Action::Skip => continue,
@@ -115,6 +119,8 @@ pub(super) fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &Pipe
     let position = state.checkpoint.as_ref().map_or(0, |at| at.position().0);
     pipeline.monitor.update(|snapshot| {
         snapshot.tables = planned.iter().map(show).collect();
+        // The order of their names, by which each is found again.
+        snapshot.tables.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         snapshot.stream.position = position;
     });
 }

@@ -1,5 +1,7 @@
 //! Compares a document with the table of options: unknown keys, wrong types, missing values.
 
+use rowtide_core::ValuePolicy;
+
 use super::document::{Node, Value, join};
 use super::options::{Kind, OptionSpec};
 use super::problems::{Origin, Problems};
@@ -90,6 +92,10 @@ fn matches_kind(node: &Node, kind: Kind) -> Result<(), String> {
         (Kind::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
         (Kind::Patterns, Value::Array(items)) => items.iter().all(|item| item.text().is_some()),
         (Kind::Metadata, Value::Boolean(_) | Value::Table(_)) => true,
+        (Kind::Policies, Value::Table(entries)) => {
+            let known = |text: &str| ValuePolicy::WORDS.contains(&text);
+            entries.iter().all(|(_, node)| node.text().is_some_and(known))
+        }
         (Kind::TextMap, Value::Table(entries)) => {
             entries.iter().all(|(_, node)| node.text().is_some())
         }
@@ -111,6 +117,10 @@ fn expectation(kind: Kind) -> String {
         Kind::Choice(words) => format!("expected one of \"{}\"", words.join("\", \"")),
         Kind::Patterns => "expected a list of patterns such as [\"public.*\"]".into(),
         Kind::Metadata => "expected true, false, or a table such as { op = \"__op\" }".into(),
+        Kind::Policies => format!(
+            "expected a table such as {{ amount = \"text\" }} whose values are of \"{}\"",
+            ValuePolicy::WORDS.join("\", \"")
+        ),
         Kind::TextMap => "expected a table of texts".into(),
     }
 }

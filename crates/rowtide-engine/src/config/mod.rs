@@ -24,7 +24,10 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use rowtide_core::{Capabilities, Error, PipelineState, Result, TablePlan, TableSchema};
+use rowtide_core::{
+    Capabilities, Error, Finding, PipelineState, Result, Severity, TableName, TablePlan,
+    TableSchema,
+};
 
 pub use document::Substitution;
 pub use options::{
@@ -72,10 +75,17 @@ impl Configuration {
         discovered: &[Arc<TableSchema>],
         state: &PipelineState,
         capabilities: Capabilities,
-    ) -> Result<Vec<TablePlan>> {
+    ) -> Result<(Vec<TablePlan>, Vec<Finding>)> {
         let known = (state, capabilities);
         let planned = crate::plan::plan_tables(discovered, &self.settings, known, &[])?;
-        Ok(planned.into_iter().map(|planned| planned.plan).collect())
+        let mut plans: Vec<TablePlan> = planned.into_iter().map(|planned| planned.plan).collect();
+        let refused = crate::plan::refusals(&plans, &state.by_name(), capabilities);
+        plans.retain(|plan| !refused.contains_key(&plan.source.name));
+        let finding = |(name, reason): (TableName, String)| {
+            let message = format!("{reason} (the table is left out, the others go on)");
+            Finding::new(Severity::Warning, name.to_string(), message)
+        };
+        Ok((plans, refused.into_iter().map(finding).collect()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one table of options. Parser, JSON Schema, reference page and example file all read it.
 
-use rowtide_core::Result;
+use rowtide_core::{Result, ValuePolicy};
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Kind {
     Patterns,
     /// `true`, `false`, or a table from metadata column to its name.
     Metadata,
+    /// A table from column to what happens to its values.
+    Policies,
     /// A table from text to text.
     TextMap,
 }
@@ -46,6 +48,7 @@ impl Kind {
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Patterns => "list of table patterns".into(),
             Self::Metadata => "`true`, `false`, or a table of names".into(),
+            Self::Policies => "table of policies".into(),
             Self::TextMap => "table of texts".into(),
         }
     }
@@ -156,7 +159,7 @@ pub struct Connectors {
 /// The file's version that is understood.
 pub const VERSION: i64 = 1;
 
-use Kind::{Boolean, Choice, Duration, Integer, Metadata, Path, Patterns, Size, Text};
+use Kind::{Boolean, Choice, Duration, Integer, Metadata, Path, Patterns, Policies, Size, Text};
 use OptionSpec as O;
 
 /// The options at the top of the file.
@@ -245,6 +248,23 @@ pub const TABLE: Section = Section {
              There are `op`, `deleted`, `position`, `seq`, `committed_at`, `loaded_at` and \
              `unchanged`. By default append tables have all of them, tables with soft deletes \
              have `deleted`, others have none.",
+        ),
+        O::optional(
+            "unrepresentable",
+            Choice(ValuePolicy::WORDS),
+            "\"quarantine\"",
+            "What happens to values that their column's type cannot hold. `fail` stops the table, \
+             `null` puts NULL in their place, `text` puts NULL there and the text into a column \
+             `<column>_text` beside it, `quarantine` keeps the whole row out and tells of it in \
+             `_rowtide.quarantine`. Each is counted in `rowtide status`. By default what \
+             `[source]` says.",
+        ),
+        O::optional(
+            "columns",
+            Policies,
+            "{ amount = \"text\" }",
+            "The same for single columns, by name. A column of the key can only `fail` or go to \
+             `quarantine`.",
         ),
         O::optional(
             "target",

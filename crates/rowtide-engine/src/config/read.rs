@@ -1,6 +1,8 @@
 //! From a checked document to settings.
 
-use rowtide_core::{MetadataColumns, Mode, Pattern, TableName, TableSelection};
+use std::collections::BTreeMap;
+
+use rowtide_core::{MetadataColumns, Mode, Pattern, TableName, TableSelection, ValuePolicy};
 
 use super::check;
 use super::document::{Node, Value};
@@ -168,12 +170,21 @@ fn rule(node: &Node, path: &str, problems: &mut Problems) -> Option<TableRule> {
         mode,
         delete: text("delete").and_then(word),
         schema: text("schema").and_then(word),
+        unrepresentable: text("unrepresentable").and_then(word),
+        columns: policies(node.at("columns")),
         metadata: node
             .at("metadata")
             .and_then(|node| metadata(node, (mode, &format!("{path}.metadata")), problems)),
         target,
         pattern,
     })
+}
+
+/// What is said of single columns; what is no policy was reported already.
+fn policies(node: Option<&Node>) -> BTreeMap<String, ValuePolicy> {
+    let entries = node.map(Node::entries).unwrap_or_default().iter();
+    let policy = |node: &Node| node.text().and_then(word::<ValuePolicy>);
+    entries.filter_map(|(column, node)| Some((column.clone(), policy(node)?))).collect()
 }
 
 /// A word of one of the core's enumerations.

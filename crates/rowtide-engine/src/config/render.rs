@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use rowtide_core::ValuePolicy;
 use serde_json::{Map, Value as Json, json};
 
 use super::document::Node;
@@ -243,6 +244,9 @@ fn kind_schema(kind: Kind) -> Json {
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Patterns => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Metadata => json!({ "type": ["boolean", "object"] }),
+        Kind::Policies => json!({
+            "type": "object", "additionalProperties": { "enum": ValuePolicy::WORDS }
+        }),
         Kind::TextMap => {
             json!({ "type": "object", "additionalProperties": { "type": "string" } })
         }

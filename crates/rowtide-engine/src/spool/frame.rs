@@ -9,7 +9,7 @@ use arrow_buffer::BooleanBuffer;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use rowtide_core::{
-    ChangeBatch, Commit, CommitRun, Error, Offset, Op, Result, TableSchema, Unchanged,
+    ChangeBatch, Commit, CommitRun, Error, Exceptions, Offset, Op, Result, TableSchema, Unchanged,
 };
 
 /// Bytes before each frame's body: a 64-bit length and a 32-bit checksum.
@@ -57,6 +57,12 @@ pub(super) fn encode(batch: &ChangeBatch) -> Result<Vec<u8>> {
         put_count(&mut out, column)?;
         out.extend(bits.iter().map(u8::from));
     }
+    let exceptions = match batch.exceptions.is_empty() {
+        true => Vec::new(),
+        false => serde_json::to_vec(&batch.exceptions).map_err(unwritable)?,
+    };
+    put_count(&mut out, exceptions.len())?;
+    out.extend(exceptions);
     let mut writer = StreamWriter::try_new(out, &batch.rows.schema())?;
     writer.write(&batch.rows)?;
     Ok(writer.into_inner()?)
@@ -84,16 +90,20 @@ pub(super) fn decode(bytes: &[u8], table: Arc<TableSchema>) -> Result<ChangeBatc
         let bits: BooleanBuffer = slice(bytes, at, rows)?.iter().map(|bit| *bit != 0).collect();
         unchanged.push((column, bits));
     }
+    let exceptions = match take_count(bytes, at)? {
+        0 => Exceptions::default(),
+        len => serde_json::from_slice(slice(bytes, at, len)?).map_err(|_| truncated())?,
+    };
     let rest = bytes.get(*at..).ok_or_else(truncated)?;
     let rows: RecordBatch =
         StreamReader::try_new(Cursor::new(rest), None)?.next().ok_or_else(truncated)??;
     let unchanged = Unchanged::new(unchanged);
-    let batch = ChangeBatch { table, ops, rows, unchanged, commits, ordinals };
+    let batch = ChangeBatch { table, ops, rows, unchanged, commits, ordinals, exceptions };
     batch.validate()?;
     Ok(batch)
 }
 
-const OPS: [Op; 5] = [Op::Insert, Op::Update, Op::Delete, Op::MoveOut, Op::MoveIn];
+const OPS: [Op; 6] = [Op::Insert, Op::Update, Op::Delete, Op::MoveOut, Op::MoveIn, Op::Refuse];
 
 fn code(op: Op) -> u8 {
     match op {
@@ -102,6 +112,7 @@ fn code(op: Op) -> u8 {
         Op::Delete => 2,
         Op::MoveOut => 3,
         Op::MoveIn => 4,
+        Op::Refuse => 5,
     }
 }
 
@@ -129,6 +140,10 @@ fn slice<'a>(bytes: &'a [u8], at: &mut usize, len: usize) -> Result<&'a [u8]> {
     let found = bytes.get(*at..end).ok_or_else(truncated)?;
     *at = end;
     Ok(found)
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::internal("what became of a batch's values cannot be written").with_source(error)
 }
 
 fn truncated() -> Error {

@@ -8,8 +8,8 @@ use arrow_array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, Field};
 use rowtide_core::{
-    ChangeBatch, Column, Commit, CommitRun, Identity, Offset, Op, Result, TableName, TableSchema,
-    Unchanged,
+    ChangeBatch, Column, Commit, CommitRun, Exceptions, Identity, Offset, Op, Refused, Replaced,
+    Result, TableName, TableSchema, Unchanged,
 };
 
 use super::frame;
@@ -65,8 +65,7 @@ fn batch(bytes: &[u8]) -> Result<ChangeBatch> {
     let text = |row: &&[u8]| std::str::from_utf8(row).ok().map(str::to_owned);
     let bodies = StringArray::from_iter(rows.iter().map(text));
     let missing: BooleanBuffer = (0..rows.len()).map(|row| bodies.is_null(row)).collect();
-    let ops = [Op::Insert, Op::Update, Op::Delete, Op::MoveOut, Op::MoveIn];
-    let op = |row: &&[u8]| ops[usize::from(row.first().copied().unwrap_or(0)) % ops.len()];
+    let op = |row: &&[u8]| OPS[usize::from(row.first().copied().unwrap_or(0)) % OPS.len()];
     let commit = |at: usize| Commit { position: Offset(at as u64), xid: 9, committed_at: -5 };
     let run = |(at, rows): (usize, &[&[u8]])| CommitRun { commit: commit(at), rows: rows.len() };
     Ok(ChangeBatch {
@@ -76,7 +75,32 @@ fn batch(bytes: &[u8]) -> Result<ChangeBatch> {
         unchanged: Unchanged::new([(1, missing)]),
         commits: rows.chunks(3).enumerate().map(run).collect(),
         ordinals: (0..).take(rows.len()).collect(),
+        exceptions: exceptions(&rows),
     })
+}
+
+const OPS: [Op; 6] = [Op::Insert, Op::Update, Op::Delete, Op::MoveOut, Op::MoveIn, Op::Refuse];
+
+/// Each refused row's reason is what it holds; every other row has lost a value.
+fn exceptions(rows: &[&[u8]]) -> Exceptions {
+    let mut exceptions = Exceptions::default();
+    for (at, row) in (0_u32..).zip(rows) {
+        if usize::from(row.first().copied().unwrap_or(0)) % OPS.len() != 5 {
+            exceptions.replaced.push((at, Replaced { nulled: 1, as_text: at }));
+            continue;
+        }
+        let text = String::from_utf8_lossy(row).into_owned();
+        let refused = Refused {
+            change: Op::Update,
+            columns: vec![2],
+            column: "body".to_owned(),
+            reason: text.clone(),
+            key: None,
+            values: Some(text),
+        };
+        exceptions.refused.push((at, refused));
+    }
+    exceptions
 }
 
 fn same(left: &ChangeBatch, right: &ChangeBatch) -> bool {
@@ -87,5 +111,6 @@ fn same(left: &ChangeBatch, right: &ChangeBatch) -> bool {
         && left.ops == right.ops
         && left.commits == right.commits
         && left.ordinals == right.ordinals
+        && left.exceptions == right.exceptions
         && masks(left) == masks(right)
 }

@@ -3,7 +3,9 @@
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
-use rowtide_core::{Column, CommitRun, Identity, Offset, Op, TableName, Unchanged};
+use rowtide_core::{
+    Column, CommitRun, Exceptions, Identity, Offset, Op, Refused, Replaced, TableName, Unchanged,
+};
 
 use super::*;
 
@@ -31,7 +33,30 @@ fn batch(rows: &[(i64, Option<String>)], ops: &[Op]) -> ChangeBatch {
         unchanged: Unchanged::new([(1, missing)]),
         commits: (0..rows.len()).map(|n| CommitRun { commit: commit(n), rows: 1 }).collect(),
         ordinals: (0..).take(rows.len()).collect(),
+        exceptions: exceptions(rows, ops),
     }
+}
+
+/// What became of the rows whose op is a refusal, and one value lost in every third row.
+fn exceptions(rows: &[(i64, Option<String>)], ops: &[Op]) -> Exceptions {
+    let mut exceptions = Exceptions::default();
+    for (row, (_, body)) in (0_u32..).zip(rows) {
+        if row % 3 == 0 {
+            exceptions.replaced.push((row, Replaced { nulled: row, as_text: 1 }));
+        }
+        if ops[row as usize % ops.len()] == Op::Refuse {
+            let refused = Refused {
+                change: Op::Insert,
+                columns: vec![2],
+                column: "body".into(),
+                reason: "why".into(),
+                key: body.clone(),
+                values: None,
+            };
+            exceptions.refused.push((row, refused));
+        }
+    }
+    exceptions
 }
 
 fn same(left: &ChangeBatch, right: &ChangeBatch) -> bool {
@@ -42,6 +67,7 @@ fn same(left: &ChangeBatch, right: &ChangeBatch) -> bool {
         && left.ops == right.ops
         && left.commits == right.commits
         && left.ordinals == right.ordinals
+        && left.exceptions == right.exceptions
         && masks(left) == masks(right)
 }
 
@@ -50,7 +76,8 @@ proptest! {
     fn a_frame_round_trips(
         rows in proptest::collection::vec((any::<i64>(), proptest::option::of(".{0,40}")), 1..50),
     ) {
-        let ops = [Op::Insert, Op::Update, Op::Delete, Op::MoveOut, Op::MoveIn];
+        let ops =
+            [Op::Insert, Op::Update, Op::Refuse, Op::Delete, Op::MoveOut, Op::MoveIn, Op::Refuse];
         let batch = batch(&rows, &ops);
         let mut file = Vec::new();
         frame::write(&mut file, &frame::encode(&batch).unwrap()).unwrap();

@@ -1,13 +1,13 @@
 //! The catalog queries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use rowtide_core::{Result, TableName};
 use tokio_postgres::Row;
 
-use super::{CatalogColumn, CatalogTable};
+use super::{CatalogColumn, CatalogTable, Published};
 use crate::client::{Sql, get};
-use crate::types::{TypeMap, TypeRow};
+use crate::types::{AttributeRow, TypeMap, TypeRow};
 
 const TABLES: &str = "\
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
@@ -26,11 +26,12 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
        CASE WHEN c.relkind = 'p' THEN coalesce((
            SELECT pg_catalog.string_agg(DISTINCT l.relreplident::text, '')
            FROM pg_catalog.pg_partition_tree(c.oid) p
-           JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf), '') ELSE '' END
+           JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf), '') ELSE '' END,
+       c.relfilenode::int8
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
-WHERE c.relkind IN ('r', 'p', 'f')
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
   AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
   AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
@@ -40,7 +41,8 @@ const COLUMNS: &str = "\
 SELECT a.attrelid, a.attnum::int4, a.attname::text, a.atttypid, a.atttypmod,
        coalesce(pg_catalog.format_type(nullif(a.atttypid, 0), a.atttypmod), ''),
        a.attisdropped, a.attgenerated <> '', a.attidentity <> '', a.atthasdef,
-       CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END, a.attnotnull
+       CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END, a.attnotnull,
+       a.attgenerated = 's'
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0
 ORDER BY a.attrelid, a.attnum";
@@ -50,8 +52,19 @@ SELECT t.oid, t.typtype::text, t.typname::text, t.typbasetype, t.typtypmod,
        coalesce((SELECT e.oid FROM pg_catalog.pg_type e
                  WHERE e.oid = t.typelem AND e.typarray = t.oid), 0),
        coalesce(pg_catalog.format_type(nullif(t.typbasetype, 0), t.typtypmod), ''),
-       t.typdefaultbin IS NOT NULL
+       t.typdefaultbin IS NOT NULL,
+       (SELECT e.extname::text FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+        WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+          AND d.refclassid = 'pg_catalog.pg_extension'::regclass LIMIT 1)
 FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1)";
+
+const ATTRIBUTES: &str = "\
+SELECT t.oid, a.attname::text, a.atttypid, a.atttypmod,
+       pg_catalog.format_type(a.atttypid, a.atttypmod)
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid
+WHERE t.oid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY t.oid, a.attnum";
 
 const PRINTED: &str = "\
 SELECT coalesce(pg_catalog.format_type(t, m), '')
@@ -63,9 +76,10 @@ pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<C
     let rows = sql.rows(doing, TABLES, &[&oids]).await?;
     let mut tables = rows.iter().map(table).collect::<Result<Vec<_>>>()?;
     let Some(oids) = oids else { return Ok(tables) };
+    let mut places: HashMap<u32, &mut CatalogTable> =
+        tables.iter_mut().map(|table| (table.oid, table)).collect();
     for row in &sql.rows(doing, COLUMNS, &[&oids]).await? {
-        let oid: u32 = get(row, 0)?;
-        if let Some(table) = tables.iter_mut().find(|table| table.oid == oid) {
+        if let Some(table) = places.get_mut(&get(row, 0)?) {
             table.columns.push(column(row)?);
         }
     }
@@ -97,7 +111,9 @@ fn table(row: &Row) -> Result<CatalogTable> {
         identity_index: get(row, 9)?,
         leaf_identities: get(row, 12)?,
         estimated_rows,
+        storage: u64::try_from(get::<i64>(row, 13)?).ok().filter(|file| *file != 0),
         columns: Vec::new(),
+        published: Published::default(),
     })
 }
 
@@ -114,6 +130,7 @@ fn column(row: &Row) -> Result<CatalogColumn> {
         has_default: get(row, 9)?,
         missing: get(row, 10)?,
         not_null: get(row, 11)?,
+        stored: get(row, 12)?,
     })
 }
 
@@ -131,12 +148,15 @@ pub(crate) async fn load_types(
         }
         let list: Vec<u32> = wanted.iter().copied().collect();
         let mut below = BTreeSet::new();
+        let mut composites: Vec<u32> = Vec::new();
         for row in &sql.rows("reading types", TYPES, &[&list]).await? {
             let class: &str = get(row, 1)?;
             let (base, element): (u32, u32) = (get(row, 3)?, get(row, 5)?);
             below.extend([base, element]);
+            let oid = get(row, 0)?;
+            composites.extend((class == "c").then_some(oid));
             types.rows.insert(
-                get(row, 0)?,
+                oid,
                 TypeRow {
                     class: class.bytes().next().unwrap_or_default(),
                     name: get(row, 2)?,
@@ -145,11 +165,34 @@ pub(crate) async fn load_types(
                     element,
                     base_name: get(row, 6)?,
                     has_default: get(row, 7)?,
+                    extension: get(row, 8)?,
+                    attributes: Vec::new(),
                 },
             );
         }
+        if !composites.is_empty() {
+            below.extend(load_attributes(sql, types, &composites).await?);
+        }
         wanted = below;
     }
+}
+
+/// Loads the attributes of `composites`; returns their types.
+async fn load_attributes(sql: &Sql, types: &mut TypeMap, composites: &[u32]) -> Result<Vec<u32>> {
+    let mut below = Vec::new();
+    for row in &sql.rows("reading types", ATTRIBUTES, &[&composites]).await? {
+        let attribute = AttributeRow {
+            name: get(row, 1)?,
+            oid: get(row, 2)?,
+            modifier: get(row, 3)?,
+            printed: get(row, 4)?,
+        };
+        below.push(attribute.oid);
+        if let Some(found) = types.rows.get_mut(&get(row, 0)?) {
+            found.attributes.push(attribute);
+        }
+    }
+    Ok(below)
 }
 
 /// How the server prints each type with its modifier; `???` for one that is gone.

@@ -71,6 +71,7 @@ fn explained(doing: &str, state: &SqlState, failure: tokio_postgres::Error) -> E
     let message = failure.as_db_error().map_or("", |db| db.message()).to_owned();
     if *state == SqlState::LOCK_NOT_AVAILABLE {
         return Error::unavailable(format!("{doing}: others hold the table all the time"))
+            .of_one_table()
             .with_hint("look for long transactions: SELECT * FROM pg_stat_activity");
     }
     if *state == SqlState::DEPENDENT_OBJECTS_STILL_EXIST {

@@ -69,7 +69,7 @@ pub(super) async fn open(
     let target = Target::look_up(sql, plan).await?;
     sql.execute(&doing, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
     let fencing_epoch = own_epoch(place, sql, (pipeline, "")).await?;
-    may_take(sql, pipeline, &plan.source.name, &plan.target).await?;
+    may_take(sql, (pipeline, &plan.source.name, &plan.target)).await?;
     // Two loads that make the same schema would get in each other's way.
     let lock = "SELECT pg_catalog.pg_advisory_xact_lock($1)";
     sql.rows(&doing, lock, &[&LockKey::state().number()]).await?;
@@ -129,12 +129,16 @@ async fn drop_older(
     Ok(())
 }
 
-/// The tables whose names begin with `prefix`.
+/// The tables whose names begin with `prefix`, which ends in `_`: the character after it is the
+/// backquote.
 pub(super) async fn staging_tables(sql: &Sql, prefix: &str) -> Result<Vec<TableName>> {
+    // A range of names, for which there is an index.
     let query = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind = 'r' AND pg_catalog.starts_with(c.relname::text, $1) ORDER BY 1, 2";
-    let rows = sql.rows("looking for staging tables", query, &[&prefix]).await?;
+         WHERE c.relkind = 'r' AND c.relname >= $1::text AND c.relname < $2::text ORDER BY 1, 2";
+    let beyond =
+        prefix.strip_suffix('_').map_or_else(|| prefix.to_owned(), |rest| rest.to_owned() + "`");
+    let rows = sql.rows("looking for staging tables", query, &[&prefix, &beyond]).await?;
     rows.iter().map(|row| Ok(TableName::new(get::<&str>(row, 0)?, get::<&str>(row, 1)?))).collect()
 }
 
@@ -143,14 +147,23 @@ pub(super) async fn staging_tables(sql: &Sql, prefix: &str) -> Result<Vec<TableN
 ///
 /// # Errors
 /// `Config` saying who has it and what to do.
-pub(super) async fn may_take(
+async fn may_take(
     sql: &Sql,
-    pipeline: &str,
-    source: &TableName,
-    target: &TableName,
+    (pipeline, source, target): (&str, &TableName, &TableName),
+) -> Result<Option<Mode>> {
+    let owners = state::owners_of(sql, target).await?;
+    let stands = standing::standing(sql, target).await?.is_some();
+    judge(&owners, stands, (pipeline, source, target))
+}
+
+/// The same for a target with these `owners`, where a table `stands` or not.
+pub(super) fn judge(
+    owners: &[state::Owner],
+    stands: bool,
+    (pipeline, source, target): (&str, &TableName, &TableName),
 ) -> Result<Option<Mode>> {
     let mut made = None;
-    for owner in &state::owners(sql, Some(target)).await? {
+    for owner in owners {
         if owner.pipeline != pipeline || owner.source != *source {
             return Err(Error::config(format!(
                 "table {source} goes to {target}, which is that of pipeline {:?}, table {}",
@@ -160,9 +173,9 @@ pub(super) async fn may_take(
         }
         made = owner.made;
     }
-    match standing::standing(sql, target).await? {
-        Some(_) if made.is_none() => Err(stranger(source, target)),
-        _ => Ok(made),
+    match stands && made.is_none() {
+        true => Err(stranger(source, target)),
+        false => Ok(made),
     }
 }
 

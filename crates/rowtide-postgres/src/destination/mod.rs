@@ -91,7 +91,7 @@ impl PostgresDestination {
 #[async_trait]
 impl Destination for PostgresDestination {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { ignores_case: false, native_system: Some(SYSTEM) }
+        Capabilities { native_system: Some(SYSTEM), ..Capabilities::default() }
     }
 
     async fn preflight(&self, tables: &[TablePlan]) -> Result<Vec<Finding>> {

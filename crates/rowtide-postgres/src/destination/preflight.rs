@@ -174,7 +174,7 @@ impl Check<'_> {
     }
 
     async fn tables(&mut self, tables: &[TablePlan]) -> Result<()> {
-        let owners = state::owners(&self.link.sql, None).await?;
+        let owners = state::owners(&self.link.sql).await?;
         let made = owners.iter().filter(|owner| owner.made.is_some());
         let owned: HashSet<_> = made.map(|owner| (&owner.target, &owner.source)).collect();
         for plan in tables {

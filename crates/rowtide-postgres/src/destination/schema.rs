@@ -34,6 +34,7 @@ pub(super) async fn apply(
             let drop = format!("ALTER TABLE {table} DROP COLUMN {column}");
             ddl::run(session.sql(), &doing, &drop).await?;
         }
+        SchemaChange::WidenColumn { column, .. } => widen(session, plan, *column).await?,
         SchemaChange::Unsupported { .. } => {
             return Err(Error::internal(format!(
                 "table {}: a change that cannot be followed was sent on",
@@ -83,6 +84,23 @@ async fn rename(session: &mut Session, plan: &TablePlan, (from, to): (&str, &str
     let (from, to) = (identifier(from), identifier(to));
     let rename = format!("ALTER TABLE {} RENAME COLUMN {from} TO {to}", target.name);
     ddl::run(session.sql(), &doing, &rename).await
+}
+
+/// Gives the column at `index` its wider type, unless what stands is as wide already.
+async fn widen(session: &mut Session, plan: &TablePlan, index: usize) -> Result<()> {
+    // What is kept ready may know the narrow type: to Arrow both can be the same.
+    session.redefined(&plan.target);
+    let target = session.target(plan).await?;
+    let column = &target.columns[index];
+    let found = standing(session.sql(), &plan.target).await?;
+    let stands = found.as_ref().and_then(|found| found.type_of(&column.name));
+    if stands.is_some_and(|kind| accepts(kind, column)) {
+        return Ok(());
+    }
+    let doing = format!("widening column {:?} of {}", column.name, plan.target);
+    let (name, kind) = (identifier(&column.name), &column.sql_type);
+    let alter = format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {kind}", target.name);
+    ddl::run(session.sql(), &doing, &alter).await
 }
 
 /// Makes the target of `plan` hold values of `columns` beside those that it has: adds those that

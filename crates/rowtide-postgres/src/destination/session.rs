@@ -123,7 +123,7 @@ impl Session {
     pub(super) async fn remember(&mut self, state: &TableState) -> Result<()> {
         self.begin().await?;
         let made = self.made(&state.schema.name, &state.target).await?;
-        state::remember(self.sql(), &self.pipeline, state, made).await
+        state::remember(self, state, made).await
     }
 
     /// The mode in which this pipeline put the table there that stands under the name `target`;
@@ -132,14 +132,19 @@ impl Session {
     /// # Errors
     /// `Config` if what stands there is another's.
     pub(super) async fn made(
-        &self,
+        &mut self,
         source: &TableName,
         target: &TableName,
     ) -> Result<Option<Mode>> {
-        match self.promoted.get(target) {
-            Some(mode) => Ok(Some(*mode)),
-            None => load::may_take(self.sql(), &self.pipeline, source, target).await,
+        if let Some(mode) = self.promoted.get(target) {
+            return Ok(Some(*mode));
         }
+        let names: [&(dyn ToSql + Sync); 2] = [&&*target.schema, &&*target.name];
+        let rows = self.query_ready(state::READING, state::OWNERS_OF, &names).await?;
+        let owners: Vec<_> = rows.iter().map(state::owner).collect::<Result<_>>()?;
+        let looking = format!("looking at {target}");
+        let stands = !self.query_ready(&looking, standing::QUERY, &names).await?.is_empty();
+        load::judge(&owners, stands, (&self.pipeline, source, target))
     }
 
     /// What rows of `plan` are to be written as.

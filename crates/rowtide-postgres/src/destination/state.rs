@@ -9,14 +9,18 @@
 //! is about what is *to be* already while a copy is on its way; only this column tells a table of
 //! the pipeline's own from a foreign one, and history from rows that a copy replaces.
 
+use std::sync::Arc;
+
 use rowtide_core::{
     Error, Mode, PipelineState, Result, SourceIdentity, TableName, TablePlan, TableState, ledger,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::link::LockKey;
+use super::session::Session;
 use crate::client::{Sql, get};
 
 /// The schema that holds Rowtide's own tables.
@@ -37,7 +41,11 @@ CREATE TABLE _rowtide.tables (
     mode text, phase text NOT NULL, rows_copied bigint NOT NULL, reason text, state text NOT NULL,
     PRIMARY KEY (pipeline, source_schema, source_table));";
 
-const READING: &str = "reading Rowtide's state in the destination";
+/// By target, for whose a target is is asked for every table that is copied.
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS tables_target \
+     ON _rowtide.tables (target_schema, target_table)";
+
+pub(super) const READING: &str = "reading Rowtide's state in the destination";
 
 /// What says who may write: the writer's number, and how often the row was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +71,17 @@ pub(super) async fn prepare(sql: &Sql) -> Result<()> {
     for plan in ledger::tables() {
         sql.execute(doing, &ledger_table(&plan)).await?;
     }
+    sql.execute(doing, INDEX).await?;
     sql.execute(doing, "COMMIT").await?;
     check_format(sql).await
 }
 
-/// Whether the tables in which Rowtide tells what it did are all there.
+/// Whether all is there that later versions added: an index, and the tables in which Rowtide tells
+/// what it did.
 async fn has_ledger(sql: &Sql) -> Result<bool> {
-    let names: Vec<String> = ledger::tables().iter().map(|plan| plan.target.to_string()).collect();
+    let ledger = ledger::tables();
+    let ledger = ledger.iter().map(|plan| crate::quote::table_name(&plan.target));
+    let names: Vec<String> = ledger.chain(["_rowtide.tables_target".to_owned()]).collect();
     let query = "SELECT pg_catalog.bool_and(pg_catalog.to_regclass(name) IS NOT NULL) \
          FROM pg_catalog.unnest($1::text[]) AS name";
     get(&sql.row(READING, query, &[&names]).await?, 0)
@@ -152,41 +164,38 @@ pub(super) async fn read(sql: &Sql, pipeline: &str) -> Result<Option<PipelineSta
     }))
 }
 
+/// What [`remember`] runs.
+const REMEMBER: &str = "INSERT INTO _rowtide.tables VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+     ON CONFLICT (pipeline, source_schema, source_table) DO UPDATE SET \
+     target_schema = excluded.target_schema, target_table = excluded.target_table, \
+     mode = excluded.mode, phase = excluded.phase, rows_copied = excluded.rows_copied, \
+     reason = excluded.reason, state = excluded.state";
+
 /// Remembers `state` inside the open transaction. `made` is the mode in which the pipeline put
 /// the table there that stands under the target's name; `None` if it did not put one there.
 pub(super) async fn remember(
-    sql: &Sql,
-    pipeline: &str,
+    session: &mut Session,
     state: &TableState,
     made: Option<Mode>,
 ) -> Result<()> {
+    let pipeline = Arc::clone(&session.pipeline);
     let name = &state.schema.name;
     let doing = format!("remembering the state of {name}");
     let mode = made.map(|mode| document_word(&mode)).transpose()?;
     let rows_copied = i64::try_from(state.rows_copied).unwrap_or(i64::MAX);
-    let remember = "INSERT INTO _rowtide.tables VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         ON CONFLICT (pipeline, source_schema, source_table) DO UPDATE SET \
-         target_schema = excluded.target_schema, target_table = excluded.target_table, \
-         mode = excluded.mode, phase = excluded.phase, rows_copied = excluded.rows_copied, \
-         reason = excluded.reason, state = excluded.state";
-    sql.rows(
-        &doing,
-        remember,
-        &[
-            &pipeline,
-            &&*name.schema,
-            &&*name.name,
-            &&*state.target.schema,
-            &&*state.target.name,
-            &mode,
-            &state.phase.as_str(),
-            &rows_copied,
-            &state.reason,
-            &document(state)?,
-        ],
-    )
-    .await
-    .map(drop)
+    let values: [&(dyn ToSql + Sync); 10] = [
+        &&*pipeline,
+        &&*name.schema,
+        &&*name.name,
+        &&*state.target.schema,
+        &&*state.target.name,
+        &mode,
+        &state.phase.as_str(),
+        &rows_copied,
+        &state.reason,
+        &document(state)?,
+    ];
+    session.query_ready(&doing, REMEMBER, &values).await.map(drop)
 }
 
 /// Notes in the state of `plan`'s source, if there is any, that a table was put in place under
@@ -215,29 +224,42 @@ pub(super) struct Owner {
     pub(super) made: Option<Mode>,
 }
 
-/// The targets of all pipelines in this database: all, or those called `name`.
-pub(super) async fn owners(sql: &Sql, name: Option<&TableName>) -> Result<Vec<Owner>> {
+/// Everything that is stored of targets.
+const OWNERS: &str = "SELECT pipeline, source_schema, source_table, target_schema, target_table, \
+     mode FROM _rowtide.tables";
+
+/// The same of the target `$1.$2`.
+pub(super) const OWNERS_OF: &str = "SELECT pipeline, source_schema, source_table, target_schema, \
+     target_table, mode FROM _rowtide.tables WHERE target_schema = $1 AND target_table = $2 \
+     ORDER BY 1, 2, 3";
+
+/// The targets of all pipelines in this database.
+pub(super) async fn owners(sql: &Sql) -> Result<Vec<Owner>> {
     if !exists(sql).await? {
         return Ok(Vec::new());
     }
-    let query = "SELECT pipeline, source_schema, source_table, target_schema, target_table, mode \
-         FROM _rowtide.tables \
-         WHERE $1::text IS NULL OR (target_schema = $1 AND target_table = $2) ORDER BY 1, 2, 3";
-    let schema = name.map(|name| name.schema.to_string());
-    let table = name.map(|name| name.name.to_string());
-    let rows = sql.rows(READING, query, &[&schema, &table]).await?;
-    rows.iter()
-        .map(|row| {
-            let text = |at: usize| get::<&str>(row, at);
-            let mode: Option<&str> = get(row, 5)?;
-            Ok(Owner {
-                pipeline: text(0)?.to_owned(),
-                source: TableName::new(text(1)?, text(2)?),
-                target: TableName::new(text(3)?, text(4)?),
-                made: mode.map(|mode| parse(&format!("\"{mode}\""))).transpose()?,
-            })
-        })
-        .collect()
+    sql.rows(READING, &format!("{OWNERS} ORDER BY 1, 2, 3"), &[]).await?.iter().map(owner).collect()
+}
+
+/// Those called `name`.
+pub(super) async fn owners_of(sql: &Sql, name: &TableName) -> Result<Vec<Owner>> {
+    if !exists(sql).await? {
+        return Ok(Vec::new());
+    }
+    let rows = sql.rows(READING, OWNERS_OF, &[&&*name.schema, &&*name.name]).await?;
+    rows.iter().map(owner).collect()
+}
+
+/// Reads a row of [`OWNERS_OF`].
+pub(super) fn owner(row: &Row) -> Result<Owner> {
+    let text = |at: usize| get::<&str>(row, at);
+    let mode: Option<&str> = get(row, 5)?;
+    Ok(Owner {
+        pipeline: text(0)?.to_owned(),
+        source: TableName::new(text(1)?, text(2)?),
+        target: TableName::new(text(3)?, text(4)?),
+        made: mode.map(|mode| parse(&format!("\"{mode}\""))).transpose()?,
+    })
 }
 
 /// Whether the database has Rowtide's tables.

@@ -37,7 +37,7 @@ pub(super) async fn run(place: &Place, pipeline: &str) -> Result<Vec<String>> {
 /// Its targets that stand, and its staging tables.
 async fn tables_of(link: &Link, pipeline: &str) -> Result<Vec<TableName>> {
     let mut tables = Vec::new();
-    let owners = state::owners(&link.sql, None).await?;
+    let owners = state::owners(&link.sql).await?;
     let own = |owner: &&state::Owner| owner.pipeline == pipeline && owner.made.is_some();
     for owner in owners.iter().filter(own) {
         if standing(&link.sql, &owner.target).await?.is_some_and(|found| found.kind == b'r') {

@@ -26,7 +26,10 @@ pub(crate) fn accepts(standing_type: &str, wanted: &TargetColumn) -> bool {
 
 /// Whether the cast to text changes nothing. Padding is lost by it.
 fn is_textual(wanted: &TargetColumn) -> bool {
-    let textual = matches!(wanted.kind(), Kind::Text | Kind::Json | Kind::Jsonb | Kind::Opaque);
+    let textual = matches!(
+        wanted.kind(),
+        Kind::Text | Kind::Json | Kind::Jsonb | Kind::BitText | Kind::Opaque
+    );
     textual && !matches!(modifier(&wanted.staging_type).0.as_str(), "character" | "bpchar")
 }
 

@@ -6,6 +6,8 @@
 use arrow_schema::{DataType, Field, TimeUnit};
 use rowtide_core::ext;
 
+use crate::types::parts;
+
 /// Built-in types whose input function takes nothing, or whose values name objects of the server
 /// they come from.
 const ONLY_THERE: &[&str] = &[
@@ -42,15 +44,8 @@ pub(super) struct Described<'a> {
 
 impl<'a> Described<'a> {
     pub(super) fn new(native: &'a str) -> Self {
-        let mut quoted = false;
-        let colon = native.bytes().enumerate().find_map(|(at, byte)| {
-            quoted ^= byte == b'"';
-            (byte == b':' && !quoted).then_some(at)
-        });
-        match colon.and_then(|at| Some((native.get(..at)?, native.get(at..)?))) {
-            Some((printed, rest)) => Self { printed, real: rest.strip_prefix(": ") },
-            None => Self { printed: native, real: None },
-        }
+        let (printed, real) = parts(native);
+        Self { printed, real }
     }
 
     pub(super) fn is_array(self) -> bool {
@@ -68,7 +63,8 @@ impl<'a> Described<'a> {
         let array = self.is_array();
         match self.real {
             _ if self.is_only_there() => array.then(|| "text[]".to_owned()),
-            Some("enum" | "citext") => None,
+            Some("enum" | "citext" | "vector" | "vector[]") => None,
+            Some(real) if real.starts_with("composite(") => None,
             // Their elements are plain texts, and are quoted as texts in an array.
             Some("enum[]" | "citext[]") => Some("text[]".to_owned()),
             // An array of arrays has only the text of the whole.
@@ -132,6 +128,7 @@ pub(super) fn natural(field: &Field) -> Option<String> {
         }
         DataType::Utf8 if ext::name_of(field) == Some(ext::JSON) => "json",
         DataType::Utf8 => "text",
+        DataType::Binary if ext::name_of(field) == Some(ext::BIT) => return None,
         DataType::Binary => "bytea",
         DataType::Date32 => "date",
         DataType::Time64(TimeUnit::Microsecond) => "time without time zone",
@@ -160,6 +157,11 @@ mod tests {
                 "\"a: b\".\"x\"\": y\"[]: numeric(5,2)",
                 "\"a: b\".\"x\"\": y\"[]",
                 Some("numeric(5,2)"),
+            ),
+            (
+                "public.pair: composite(a integer, \"b: text\" public.mood: enum)",
+                "public.pair",
+                Some("composite(a integer, \"b: text\" public.mood: enum)"),
             ),
             ("\"a: b\".c", "\"a: b\".c", None),
         ] {

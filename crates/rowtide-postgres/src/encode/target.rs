@@ -133,6 +133,16 @@ pub(crate) async fn target_columns(sql: &Sql, plan: &TablePlan) -> Result<Vec<Ta
         .collect()
 }
 
+/// The type that a column described as `native` has at a server where that type exists too.
+pub(crate) fn stands_as(native: &str, field: &Field) -> String {
+    let own = Described::new(native);
+    let natural = || native::natural(field).unwrap_or_default();
+    match own.is_only_there() {
+        false => own.printed.to_owned(),
+        true => own.stand_in().unwrap_or_else(natural),
+    }
+}
+
 /// What a column could be, best first.
 struct Wanted<'a> {
     field: &'a Field,

@@ -21,14 +21,53 @@ fn messages(capture: &str) -> Vec<Vec<u8>> {
     lines.map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect()
 }
 
-/// The seeds of three targets: each message alone, framed by the protocol, and all in sequence.
+/// A message behind its length, as the targets that take several read them.
+fn piece(message: &[u8]) -> Vec<u8> {
+    [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+/// The same as if each transaction had been streamed in two parts, with a subtransaction in
+/// between that was rolled back.
+fn streamed(messages: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = vec![0];
+    let (mut xid, mut inside) = ([0; 4], 0);
+    for message in messages {
+        let (letter, rest) = message.split_first().unwrap();
+        match letter {
+            b'B' => {
+                xid.copy_from_slice(&rest[16..20]);
+                inside = 0;
+                out.extend(piece(&[b"S", &xid[..], &[1]].concat()));
+            }
+            b'C' => {
+                out.extend(piece(b"E"));
+                out.extend(piece(&[b"A", &xid[..], b"\0\0\0\x01"].concat()));
+                out.extend(piece(&[b"c", &xid[..], rest].concat()));
+            }
+            letter => {
+                inside += 1;
+                if inside == 3 {
+                    out.extend(piece(&[&[*letter], &b"\0\0\0\x01"[..], rest].concat()));
+                    out.extend(piece(b"E"));
+                    out.extend(piece(&[b"S", &xid[..], &[0]].concat()));
+                }
+                out.extend(piece(&[&[*letter], &xid[..], rest].concat()));
+            }
+        }
+    }
+    out
+}
+
+/// The seeds of four targets: each message alone, framed by the protocol, all in sequence, and as
+/// if they had been streamed.
 fn seeds() -> Vec<(PathBuf, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (form, capture) in CAPTURES {
+        let name = format!("capture-{form}");
+        seeds.push((corpus("assemble").join(name), streamed(&messages(capture))));
         let (mut sequence, mut framed) = (vec![0, 0, 0], vec![1, 6]);
         for (index, message) in messages(capture).into_iter().enumerate() {
-            sequence.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
-            sequence.extend(&message);
+            sequence.extend(piece(&message));
             let mut frame = vec![b'w'];
             frame.extend([0; 24]);
             frame.extend(&message);

@@ -4,10 +4,10 @@ use arrow_array::{Array, ArrayRef};
 
 use super::Input;
 use crate::options::Unrepresentable;
-use crate::types::Kind;
+use crate::types::{Attribute, Kind};
 use crate::value::{ColumnBuilder, ValueError};
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 21] = [
     Kind::Bool,
     Kind::Int16,
     Kind::Int32,
@@ -24,14 +24,36 @@ const KINDS: [Kind; 16] = [
     Kind::Time,
     Kind::TimestampTz,
     Kind::Uuid,
+    Kind::TimeTz,
+    Kind::Bit,
+    Kind::BitText,
+    Kind::Vector,
+    Kind::UInt64,
 ];
+
+/// The types of the attributes of a struct, in the binary form.
+const OIDS: [u32; 3] = [23, 25, 16];
 
 fn kind(code: u8) -> Kind {
     let kind = match KINDS.get(usize::from(code & 31)) {
         Some(kind) => kind.clone(),
         None => [Kind::Opaque, Kind::Json, Kind::Timestamp][usize::from(code) % 3].clone(),
     };
+    let kind = match code & 64 {
+        0 => kind,
+        _ => Kind::Struct(attributes([Kind::Int32, kind, Kind::Text])),
+    };
     if code & 32 != 0 && kind != Kind::Opaque { Kind::List(Box::new(kind)) } else { kind }
+}
+
+fn attributes(kinds: [Kind; 3]) -> Vec<Attribute> {
+    let named = kinds.into_iter().zip(OIDS).zip(["a", "b", "c"]);
+    named
+        .map(|((kind, oid), name)| {
+            let native = if kind == Kind::Int32 { "integer" } else { "text" };
+            Attribute { name: name.into(), oid, native: native.into(), kind }
+        })
+        .collect()
 }
 
 /// A kind, a policy, then any bytes as values of both forms: a value that is refused leaves
@@ -59,11 +81,16 @@ pub fn value(bytes: &[u8]) {
             Err(ValueError::Unrepresentable(why)) => {
                 assert_eq!(policy, Unrepresentable::Fail, "{why}");
             }
-            Err(ValueError::Malformed(_)) => {}
+            Err(ValueError::Malformed(_) | ValueError::Changed(_)) => {}
         }
         assert_eq!(builder.len(), count);
-        if appended.is_err() && matches!(kind, Kind::List(_)) {
-            return; // Its first items are in; nobody goes on with it.
+        if appended.is_err() && matches!(kind, Kind::List(_) | Kind::Struct(_)) {
+            if flags & 2 == 0 {
+                break; // A part of it is in; what came before is taken.
+            }
+            builder.append_null_instead();
+            count += 1;
+            assert_eq!(builder.len(), count);
         }
     }
     let _ = builder.take_growth();

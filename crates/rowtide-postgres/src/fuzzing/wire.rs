@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Input;
 use crate::protocol::Malformed;
-use crate::protocol::pgoutput::{Cell, Message, Relation, TupleCells, read_tuple};
+use crate::protocol::pgoutput::{Cell, Message, Relation, TupleCells, read_tuple, streamed};
 use crate::protocol::replication::{Frame, StatusUpdate};
 use crate::replication::{FrameReader, server_error};
 
@@ -129,7 +129,28 @@ pub fn pgoutput(bytes: &[u8]) {
                 assert_eq!(bytes.get(at..at + 4), Some(&relation.to_be_bytes()[..]));
             }
         }
-        Ok(Message::Begin { .. } | Message::Commit { .. } | Message::Other) | Err(_) => {}
+        Ok(Message::Logical { prefix, content, .. }) => {
+            let (at, rest) = (10 + prefix.len() + 1, content.len());
+            assert_eq!(bytes.get(10..at - 1), Some(prefix));
+            assert_eq!(bytes.get(at + 4..at + 4 + rest), Some(content));
+        }
+        Ok(
+            Message::Begin { .. }
+            | Message::Commit { .. }
+            | Message::StreamStart { .. }
+            | Message::StreamStop
+            | Message::StreamCommit { .. }
+            | Message::StreamAbort { .. }
+            | Message::Other,
+        )
+        | Err(_) => {}
+    }
+    // In a stream it is the same message with a transaction behind its letter.
+    if let Ok(Some((letter, xid, rest))) = streamed(bytes) {
+        let mut again = vec![letter];
+        again.extend(xid.to_be_bytes());
+        again.extend(rest);
+        assert_eq!(again, bytes);
     }
 }
 

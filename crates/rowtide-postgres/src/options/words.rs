@@ -74,27 +74,6 @@ impl NumericWithoutScale {
     }
 }
 
-/// What happens to values that Arrow cannot hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unrepresentable {
-    /// The pipeline stops with an error that names the table and the column.
-    #[default]
-    Fail,
-    /// The value becomes NULL.
-    Null,
-}
-
-impl Unrepresentable {
-    fn parse(text: &str) -> Result<Self> {
-        match text {
-            "fail" => Ok(Self::Fail),
-            "null" => Ok(Self::Null),
-            _ => Err(invalid("unrepresentable", text, "fail or null")),
-        }
-    }
-}
-
 /// Which changes a source reads, by where they were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +92,32 @@ impl Origin {
             "any" => Ok(Self::Any),
             "none" => Ok(Self::None),
             _ => Err(invalid("origin", text, "any or none")),
+        }
+    }
+}
+
+/// Whether the server sends large transactions before they end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Streaming {
+    /// It keeps them on its own disk, and sends them when they are committed.
+    #[default]
+    Off,
+    /// It sends what does not fit into its `logical_decoding_work_mem`; until the transaction is
+    /// committed we keep it.
+    On,
+    /// The same in the protocol's fourth version, as between servers that apply in parallel. Needs
+    /// PostgreSQL 16.
+    Parallel,
+}
+
+impl Streaming {
+    fn parse(text: &str) -> Result<Self> {
+        match text {
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::On),
+            "parallel" => Ok(Self::Parallel),
+            _ => Err(invalid("streaming", text, "off, on or parallel")),
         }
     }
 }
@@ -178,7 +183,7 @@ pub(super) fn parse_url(text: &str) -> Result<PostgresOptions> {
         if !set_for_source(&mut options, &name, &value)? {
             return Err(unknown_parameter(&name).with_hint(format!(
                 "known are {CONNECTION_PARAMETERS}, slot, publication, numeric_without_scale, \
-                 unrepresentable, heartbeat, slot_timeout, origin"
+                 unrepresentable, heartbeat, slot_timeout, origin, streaming, ddl_events"
             )));
         }
     }
@@ -259,10 +264,16 @@ fn set_for_source(options: &mut PostgresOptions, name: &str, value: &str) -> Res
         "numeric_without_scale" => {
             options.numeric_without_scale = NumericWithoutScale::parse(value)?;
         }
-        "unrepresentable" => options.unrepresentable = Unrepresentable::parse(value)?,
+        "unrepresentable" => options.unrepresentable = value.parse()?,
         "heartbeat" => options.heartbeat = Some(Interval::parse(name, value)?),
         "slot_timeout" => options.slot_timeout = Some(Interval::parse(name, value)?),
         "origin" => options.origin = Origin::parse(value)?,
+        "streaming" => options.streaming = Streaming::parse(value)?,
+        "ddl_events" => {
+            options.ddl_events = value.parse().map_err(|_| {
+                Error::config(format!("`ddl_events` is true or false, not `{value}`"))
+            })?;
+        }
         _ => return Ok(false),
     }
     Ok(true)

@@ -1,4 +1,11 @@
-//! The messages of the `pgoutput` plugin, protocol version 1.
+//! The messages of the `pgoutput` plugin, protocol versions 1 to 4.
+//!
+//! From version 2 on, transactions may be streamed before they end: between [`StreamStart`] and
+//! [`StreamStop`], every message of a transaction bears the (sub)transaction it belongs to, see
+//! [`streamed`]. Without that prefix it is a message of version 1.
+//!
+//! [`StreamStart`]: Message::StreamStart
+//! [`StreamStop`]: Message::StreamStop
 //!
 //! Row messages stay slices of the frame they came in: [`read_tuple`] notes where each value lies
 //! in a vector that is reused, so that a row costs no allocation.
@@ -39,7 +46,35 @@ pub(crate) enum Message<'a> {
     Truncate {
         relations: Vec<u32>,
     },
-    /// Origins, types, logical messages: nothing that changes a row.
+    /// What somebody wrote into the log with `pg_logical_emit_message`; sent only if the option
+    /// `messages` asks for it.
+    Logical {
+        /// Part of the transaction it stands in, and gone with it; otherwise of none.
+        transactional: bool,
+        /// Not necessarily text: a database may hold any bytes.
+        prefix: &'a [u8],
+        content: &'a [u8],
+    },
+    /// What follows up to [`Self::StreamStop`] belongs to a transaction that has not ended.
+    StreamStart {
+        xid: u32,
+        /// It is the first part of it.
+        first: bool,
+    },
+    StreamStop,
+    /// A streamed transaction was committed.
+    StreamCommit {
+        xid: u32,
+        commit_lsn: u64,
+        end_lsn: u64,
+        committed_at: i64,
+    },
+    /// Of the streamed transaction `xid`, `subxid` was rolled back; all of it if they are equal.
+    StreamAbort {
+        xid: u32,
+        subxid: u32,
+    },
+    /// Origins and types: nothing that changes a row.
     Other,
 }
 
@@ -91,9 +126,22 @@ impl<'a> Message<'a> {
             }
             b'R' => relation(cursor).map(Self::Relation),
             b'T' => truncate(cursor),
-            // A stream abort without a stream start is a known slip of PostgreSQL 18: it speaks
-            // of a transaction that was never sent.
-            b'O' | b'Y' | b'M' | b'A' => Ok(Self::Other),
+            b'M' => logical(cursor),
+            b'S' => Ok(Self::StreamStart { xid: cursor.u32()?, first: cursor.u8()? == 1 }),
+            b'E' => Ok(Self::StreamStop),
+            b'c' => {
+                let xid = cursor.u32()?;
+                cursor.u8()?;
+                Ok(Self::StreamCommit {
+                    xid,
+                    commit_lsn: cursor.u64()?,
+                    end_lsn: cursor.u64()?,
+                    committed_at: cursor.i64()?.saturating_add(EPOCH_SHIFT),
+                })
+            }
+            // Where and when follow with `streaming 'parallel'` alone; nobody needs to know.
+            b'A' => Ok(Self::StreamAbort { xid: cursor.u32()?, subxid: cursor.u32()? }),
+            b'O' | b'Y' => Ok(Self::Other),
             _ => Err(Malformed("an unknown message of the output plugin")),
         }
     }
@@ -132,6 +180,35 @@ fn truncate(mut cursor: Cursor<'_>) -> Result<Message<'static>, Malformed> {
     }
     let relations = (0..count).map(|_| cursor.u32()).collect::<Result<_, _>>()?;
     Ok(Message::Truncate { relations })
+}
+
+fn logical(mut cursor: Cursor<'_>) -> Result<Message<'_>, Malformed> {
+    let transactional = cursor.u8()? & 1 != 0;
+    // Where it stands in the log.
+    cursor.u64()?;
+    let end = memchr::memchr(0, cursor.rest()).ok_or(Malformed("a string does not end"))?;
+    let prefix = cursor.take(end)?;
+    cursor.u8()?;
+    let length = cursor.length()?;
+    Ok(Message::Logical { transactional, prefix, content: cursor.take(length)? })
+}
+
+/// A message's letter, the (sub)transaction it belongs to, and the rest.
+pub(crate) type Streamed<'a> = (u8, u32, &'a [u8]);
+
+/// Takes a message apart that stands between a stream start and a stream stop. The letter and the rest together are the same
+/// message outside of a stream. `None` for what bears no transaction: the origin.
+#[inline]
+pub(crate) fn streamed(body: &[u8]) -> Result<Option<Streamed<'_>>, Malformed> {
+    let mut cursor = Cursor::new(body);
+    match cursor.u8()? {
+        b'O' => Ok(None),
+        letter @ (b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' | b'M') => {
+            let xid = cursor.u32()?;
+            Ok(Some((letter, xid, cursor.rest())))
+        }
+        _ => Err(Malformed("a message that may not stand in a streamed transaction")),
+    }
 }
 
 /// Where one value lies, and what it is.
@@ -216,5 +293,49 @@ mod tests {
         message.extend(b"\0\0\0\0\0\x17\xff\xff\xff\xff");
         let Ok(Message::Relation(relation)) = Message::parse(&message) else { panic!() };
         assert_eq!(relation.columns.iter().map(|c| &*c.name).collect::<Vec<_>>(), ["a", ""]);
+    }
+
+    #[test]
+    fn streams_are_read_and_what_is_cut_off_is_refused() {
+        let start = b"S\0\0\0\x07\x01".to_vec();
+        let again = b"S\0\0\0\x07\0".to_vec();
+        let abort = b"A\0\0\0\x07\0\0\0\x08".to_vec();
+        let mut commit = b"c\0\0\0\x07\0".to_vec();
+        commit.extend([5_u64.to_be_bytes(), 6_u64.to_be_bytes(), [0; 8]].concat());
+        let mut logical = b"M\x01".to_vec();
+        logical.extend(9_u64.to_be_bytes());
+        logical.extend(b"\xff app\0\0\0\0\x03a\0b");
+        let (commit_lsn, end_lsn, committed_at) = (5, 6, EPOCH_SHIFT);
+        let expected = [
+            (&start, Message::StreamStart { xid: 7, first: true }),
+            (&again, Message::StreamStart { xid: 7, first: false }),
+            (&abort, Message::StreamAbort { xid: 7, subxid: 8 }),
+            (&commit, Message::StreamCommit { xid: 7, commit_lsn, end_lsn, committed_at }),
+            (
+                &logical,
+                Message::Logical { transactional: true, prefix: b"\xff app", content: b"a\0b" },
+            ),
+        ];
+        for (message, expected) in expected {
+            for cut in 0..message.len() {
+                assert!(Message::parse(&message[..cut]).is_err(), "{message:?} cut to {cut}");
+            }
+            assert_eq!(Message::parse(message), Ok(expected));
+        }
+        assert_eq!(Message::parse(b"E"), Ok(Message::StreamStop));
+        // As `streaming 'parallel'` says it.
+        let parallel = [abort, vec![1; 16]].concat();
+        assert_eq!(Message::parse(&parallel), Ok(Message::StreamAbort { xid: 7, subxid: 8 }));
+    }
+
+    #[test]
+    fn in_a_stream_a_message_bears_its_transaction() {
+        assert_eq!(streamed(b"I\0\0\0\x07rest"), Ok(Some((b'I', 7, &b"rest"[..]))));
+        assert_eq!(streamed(b"O\0\0"), Ok(None));
+        assert!(streamed(b"I\0\0\0").is_err());
+        for letter in [b'B', b'C', b'S', b'E', b'c', b'A', b'?'] {
+            assert!(streamed(&[letter, 0, 0, 0, 7, 0, 0]).is_err());
+        }
+        assert!(streamed(b"").is_err());
     }
 }

@@ -15,8 +15,8 @@ use super::authentication::Authentication;
 use super::frames::FrameReader;
 use super::server_error;
 use crate::client::{
-    ANSWER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, PINNED, USER_TIMEOUT, answered,
-    timed_out, with_address_hint,
+    ANSWER, AS_IT_IS, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, PINNED, USER_TIMEOUT,
+    answered, timed_out, with_address_hint,
 };
 use crate::error::{is_certificate_problem, untrusted};
 use crate::options::PostgresOptions;
@@ -81,6 +81,7 @@ impl ReplicationConnection {
         self.send(&out, doing).await?;
         let mut authentication =
             Authentication::new(options, security.end_point, security.encrypted);
+        let mut unchecked = false;
         loop {
             let (tag, body) = self.message(doing).await?;
             match tag {
@@ -92,10 +93,16 @@ impl ReplicationConnection {
                         self.send(&out, doing).await?;
                     }
                 }
-                b'Z' => return Ok(()),
+                // ParameterStatus.
+                b'S' => unchecked |= body == b"server_encoding\0SQL_ASCII\0",
+                b'Z' => break,
                 _ => {}
             }
         }
+        if unchecked {
+            self.rows(doing, AS_IT_IS).await?;
+        }
+        Ok(())
     }
 
     async fn send(&mut self, bytes: &[u8], doing: &str) -> Result<()> {
@@ -151,6 +158,14 @@ impl ReplicationConnection {
         let rows = self.rows("reading wal_sender_timeout", "SHOW wal_sender_timeout").await?;
         let text = rows.into_iter().flatten().flatten().next().unwrap_or_default();
         Ok(parse_interval(&text).filter(|interval| !interval.is_zero()))
+    }
+
+    /// The server's version, as a number.
+    pub(crate) async fn server_version(&mut self) -> Result<i32> {
+        let rows = self.rows("reading the server's version", "SHOW server_version_num").await?;
+        let text = rows.into_iter().flatten().flatten().next();
+        let version = text.and_then(|text| text.parse().ok());
+        version.ok_or_else(|| Error::internal("the server does not say its version"))
     }
 
     /// Starts streaming by `command` (`START_REPLICATION …`) and gives the connection away.

@@ -4,36 +4,55 @@
 //! known checkpoint nothing is made anew; whatever does not fit is a lost position, because a
 //! server would otherwise skip the gap without a word.
 
-use std::collections::BTreeSet;
-use std::sync::PoisonError;
+mod given;
+mod tables;
 
-use rowtide_core::traits::{AttachRequest, Attached};
-use rowtide_core::{Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName, fault};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, PoisonError};
 
-use super::guard::lost;
+use rowtide_core::traits::{AttachRequest, Attached, Setback};
+use rowtide_core::{
+    Checkpoint, Error, Mode, Offset, Result, SourceIdentity, TableName, TableSchema, fault,
+};
+
+use super::ddl_events;
+use super::guard::{Memory, lost};
 use super::history::Mark;
 use super::identity::{Identity, Server, parse_lsn};
+use super::labels::{self, Labels};
+use super::layouts::Look;
 use super::publication::standing::{Standing, was_away};
 use super::publication::{self, Publication, Wanted};
+use super::shape::{self, Shape};
 use super::slot::{self, Slot};
 use super::{PostgresSource, partition};
-use crate::catalog::load_tables;
 use crate::client::Sql;
-use crate::options::Origin;
 use crate::quote::identifier;
 use crate::replication::ReplicationConnection;
+
+pub(super) use given::check_given;
+use given::check_own;
 
 pub(super) async fn attach(
     source: &PostgresSource,
     request: AttachRequest<'_>,
 ) -> Result<Attached> {
-    let wanted = Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
+    if !matches!(request.known, Some((_, Some(_)))) {
+        // Refused before anything is asked of the server. Later, such a table stops alone.
+        Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
+    }
     let sql = source.sql().await?;
     let mut replication =
         ReplicationConnection::connect(&source.options, &source.names.application).await?;
     let server = Server::identify(&sql, &mut replication).await?;
-    let mut attachment = Attachment { source, sql, replication, server, roots: BTreeSet::new() };
+    let (roots, setbacks) = (BTreeSet::new(), Vec::new());
+    let look = None;
+    ddl_events::install(source, &sql).await?;
+    let mut attachment = Attachment { source, sql, replication, server, roots, setbacks, look };
     attachment.check_tables(request.tables).await?;
+    let fit = |(table, _): &&(Arc<TableSchema>, Mode)| !attachment.is_refused(&table.name);
+    let fit = request.tables.iter().filter(fit);
+    let wanted = Wanted::of(fit.map(|(table, mode)| (table.as_ref(), *mode)))?;
     match request.known {
         None => attachment.create(&wanted, false).await,
         Some((identity, None)) => {
@@ -54,48 +73,16 @@ struct Attachment<'a> {
     server: Server,
     /// The oids of partitioned tables.
     roots: BTreeSet<u64>,
+    /// What became of tables beside the log.
+    setbacks: Vec<Setback>,
+    /// The columns of the tables.
+    look: Option<Look>,
 }
 
 impl Attachment<'_> {
-    /// The tables must still be the ones that were discovered.
-    async fn check_tables(
-        &mut self,
-        tables: &[(std::sync::Arc<rowtide_core::TableSchema>, Mode)],
-    ) -> Result<()> {
-        let oids: Vec<u32> =
-            tables.iter().filter_map(|(table, _)| u32::try_from(table.id).ok()).collect();
-        let found = load_tables(&self.sql, Some(&oids)).await?;
-        for (table, mode) in tables {
-            let current = found.iter().find(|found| u64::from(found.oid) == table.id);
-            match current {
-                Some(current) if current.name != table.name => {
-                    return Err(Error::schema_drift(format!(
-                        "the table {} is now called {}",
-                        table.name, current.name
-                    ))
-                    .with_hint("rename it back, or copy it again under its new name"));
-                }
-                Some(current) if current.kind == b'p' => {
-                    self.roots.insert(table.id);
-                }
-                Some(_) => {}
-                None if *mode == Mode::Replace => {}
-                None => {
-                    return Err(Error::schema_drift(format!(
-                        "the table {} (oid {}) no longer exists",
-                        table.name, table.id
-                    ))
-                    .with_hint(
-                        "take it out of the pipeline, or copy it again if it was made anew",
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn create(mut self, wanted: &Wanted<'_>, half_made: bool) -> Result<Attached> {
         let names = &self.source.names;
+        self.refuse_unfit()?;
         self.clear_slot(half_made).await?;
         let existing = self.publications().await?;
         let given = existing.iter().find(|found| found.name == names.publication && !found.ours);
@@ -113,7 +100,7 @@ impl Attachment<'_> {
                 let drop = format!("DROP PUBLICATION {}", identifier(&leftover.name));
                 self.sql.execute("dropping a half-made publication", &drop).await?;
             }
-            let create = publication::create(names, wanted, &self.roots);
+            let create = publication::create(names, wanted, &self.roots, self.server.version);
             let doing = format!("creating the publication `{}`", names.publication);
             let tables = wanted.tables().map(|table| table.id);
             publication::change(&self.sql, &doing, &create, tables).await?;
@@ -122,11 +109,12 @@ impl Attachment<'_> {
         let start = slot::create(self.source, &self.sql).await?;
         fault::point("slot.created")?;
         let standing = self.standing(wanted).await?;
-        let identity = self.identity(wanted, Some(start), standing)?;
+        let labels = labels::load(&self.sql).await?;
+        let identity = self.identity(wanted, Some(start), (standing, labels))?;
         tracing::info!(slot = %names.slot, position = %Offset(start), "replication slot created");
-        let nothing = Mark::nothing(self.source.options.origin == Origin::None).to_string();
+        let nothing = Mark::nothing(self.source.asked()).to_string();
         let checkpoint = Checkpoint::marked(partition(), Offset(start), &nothing);
-        Ok(Attached { identity, checkpoint, added: Vec::new() })
+        Ok(Attached { identity, checkpoint, added: Vec::new(), setbacks: Vec::new() })
     }
 
     /// Makes sure that no slot of our name is in the way.
@@ -159,7 +147,7 @@ impl Attachment<'_> {
         &self,
         wanted: &Wanted<'_>,
         start: Option<u64>,
-        standing: Standing,
+        (standing, labels): (Standing, Labels),
     ) -> Result<SourceIdentity> {
         let tables = || wanted.tables().map(|table| (table.name.to_string(), table.id));
         let publications = || standing.publications.iter();
@@ -175,17 +163,24 @@ impl Attachment<'_> {
                 .map(|(name, row)| (name.clone(), row.version.clone()))
                 .collect(),
             entries: tables().map(|(name, id)| (name, entries_of(&standing, id))).collect(),
+            shapes: tables()
+                .filter_map(|(name, id)| Some((name, shape_of(&standing, id)?)))
+                .collect(),
             tables: tables().collect(),
-        }
-        .store();
-        *self.source.attached.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
-        identity
+            labels,
+        };
+        let stored = identity.store();
+        let memory = Memory { standing, identity, look: self.look.clone() };
+        *self.source.attached.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
+        stored
     }
 
     async fn standing(&self, wanted: &Wanted<'_>) -> Result<Standing> {
         let oids: Vec<u32> =
             wanted.tables().filter_map(|table| u32::try_from(table.id).ok()).collect();
-        Standing::load(&self.sql, &self.source.names, &oids).await
+        let mut standing = Standing::load(&self.sql, &self.source.names, &oids).await?;
+        shape::load_columns(&self.sql, &mut standing.shapes).await?;
+        Ok(standing)
     }
 
     async fn resume(
@@ -213,11 +208,19 @@ impl Attachment<'_> {
         let added: BTreeSet<TableName> =
             added.into_iter().chain(unknown.chain(again).cloned()).collect();
         let start = known.created_at.map(|offset| offset.0);
-        let identity = self.identity(wanted, start, standing)?;
+        let oids: Vec<u32> =
+            wanted.tables().filter_map(|table| u32::try_from(table.id).ok()).collect();
+        self.look = Some(Look::take(&self.sql, &oids).await?);
+        self.compare_shapes(wanted, &known, &standing).await?;
+        self.compare_composites(wanted).await?;
+        let labels = labels::load(&self.sql).await?;
+        self.compare_labels(wanted, (&known, &labels)).await?;
+        let identity = self.identity(wanted, start, (standing, labels))?;
         Ok(Attached {
             identity,
             checkpoint: checkpoint.clone(),
             added: added.into_iter().collect(),
+            setbacks: self.setbacks,
         })
     }
 
@@ -347,8 +350,9 @@ impl Attachment<'_> {
                 ))
                 .with_hint("it must be older than the slot: copy the tables again (`resync`)"));
             };
+            let kept: HashSet<&TableName> = tables.iter().map(|table| &table.name).collect();
             for name in &found.tables {
-                if !tables.iter().any(|table| table.name == *name) {
+                if !kept.contains(name) {
                     statements.push(format!(
                         "ALTER PUBLICATION {} DROP TABLE {};",
                         identifier(&found.name),
@@ -376,72 +380,15 @@ impl Attachment<'_> {
     }
 }
 
-/// A publication that was given must publish everything of every table.
-pub(super) fn check_given(
-    given: &Publication,
-    wanted: &Wanted<'_>,
-    roots: &BTreeSet<u64>,
-) -> Result<()> {
-    let name = &given.name;
-    let root = wanted.tables().find(|table| roots.contains(&table.id));
-    if let Some(root) = root.filter(|_| !given.via_root) {
-        return Err(Error::config(format!(
-            "the publication `{name}` publishes the partitions of {} instead of the table",
-            root.name
-        ))
-        .with_hint(format!(
-            "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
-            identifier(name)
-        )));
-    }
-    let missing: Vec<_> = wanted
-        .names()
-        .filter(|table| !given.tables.contains(table))
-        .map(crate::quote::table_name)
-        .collect();
-    if !missing.is_empty() {
-        let list = missing.join(", ");
-        return Err(Error::config(format!("the publication `{name}` does not contain {list}"))
-            .with_hint(format!("ALTER PUBLICATION {} ADD TABLE {list};", identifier(name))));
-    }
-    if let Some(table) = wanted.names().find(|table| given.narrowed.contains(table)) {
-        return Err(Error::config(format!(
-            "the publication `{name}` filters the rows or columns of {table}, which the copy does not"
-        ))
-        .with_hint("use a publication without filter, or let Rowtide make its own"));
-    }
-    if !given.complete {
-        return Err(Error::config(format!(
-            "the publication `{name}` does not publish every kind of change"
-        ))
-        .with_hint(format!(
-            "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
-            identifier(name)
-        )));
-    }
-    Ok(())
-}
-
-/// The publication that we made must still publish everything: what someone narrowed has left out
-/// changes since.
-fn check_own(own: &Publication) -> Result<()> {
-    let why = match own.narrowed.first() {
-        _ if !own.complete => "no longer publishes every kind of change".to_owned(),
-        Some(table) => format!("now filters the rows or columns of {table}"),
-        None if !own.via_root => "now publishes partitions instead of their table".to_owned(),
-        None => return Ok(()),
-    };
-    Err(Error::position_lost(format!(
-        "the publication `{}` was altered and {why}: the server may have skipped changes",
-        own.name
-    ))
-    .with_hint("copy the tables again: `resync`"))
-}
-
 /// Why a table is published.
 fn entries_of(standing: &Standing, table: u64) -> BTreeSet<String> {
     let oid = u32::try_from(table).ok();
     oid.and_then(|oid| standing.entries.get(&oid)).cloned().unwrap_or_default()
+}
+
+/// What its rows lie in.
+fn shape_of(standing: &Standing, table: u64) -> Option<Shape> {
+    u32::try_from(table).ok().and_then(|oid| standing.shapes.get(&oid)).cloned()
 }
 
 /// The publications must be the very ones the checkpoint belongs to, and have been so all the time.

@@ -5,24 +5,25 @@
 //! run, whatever the pipeline follows at the time.
 
 mod followed;
+mod rows;
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rowtide_core::traits::{Segment, StreamItem};
 use rowtide_core::{
-    Checkpoint, Commit, Error, Fence, Identity, Offset, Op, Remedy, Result, SchemaChange,
-    TableSchema, Watermark, XidSnapshot,
+    Checkpoint, Commit, Error, ErrorKind, Fence, Offset, Remedy, Result, SchemaChange,
+    SourceIdentity, TableSchema, ValuePolicies, Watermark, XidSnapshot,
 };
 
-use followed::{CHANGED_BEFORE_COPY, Followed, Place};
+use followed::Followed;
 
+use super::ddl_events;
 use super::history::History;
 use super::partition;
-use super::table_buffer::{Appended, Image, TableBuffer, Tuple};
-use crate::options::Unrepresentable;
+use super::table_buffer::{Appended, TableBuffer};
 use crate::protocol::Malformed;
-use crate::protocol::pgoutput::{Message, Relation, TupleCells, read_tuple};
+use crate::protocol::pgoutput::{Message, Relation, TupleCells};
 
 /// What the caller has to do after a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,13 +34,17 @@ pub(super) enum Event {
     Committed,
     /// Look the table up in the catalog, then call [`Decoder::relation`].
     Relation(Relation),
+    /// A table that is not followed: it may be a part of one that is.
+    Stranger(Relation),
+    /// Something was said of schema changes ([`super::ddl_events`]).
+    Told(Vec<u8>),
 }
 
 /// The state of a stream.
 #[derive(Debug)]
 pub(super) struct Decoder {
     tables: HashMap<u32, Followed>,
-    policy: Unrepresentable,
+    policies: ValuePolicies,
     /// What every copy that is not in place yet will have.
     copied: Option<XidSnapshot>,
     /// Transactions whose commit record starts below are durable already.
@@ -64,13 +69,15 @@ pub(super) struct Decoder {
     old: TupleCells,
     /// Where a planted bug believes transactions to lie.
     misplaced: Option<u64>,
+    /// To be stored with what is handed over next.
+    identity: Option<SourceIdentity>,
 }
 
 impl Decoder {
     pub(super) fn new(
         tables: impl IntoIterator<Item = Arc<TableSchema>>,
         start: u64,
-        policy: Unrepresentable,
+        policies: impl Into<ValuePolicies>,
     ) -> Self {
         let follow = |schema: Arc<TableSchema>| {
             let id = u32::try_from(schema.id).ok()?;
@@ -78,7 +85,7 @@ impl Decoder {
         };
         Self {
             tables: tables.into_iter().filter_map(follow).collect(),
-            policy,
+            policies: policies.into(),
             copied: None,
             start,
             open: None,
@@ -96,6 +103,7 @@ impl Decoder {
             new: TupleCells::default(),
             old: TupleCells::default(),
             misplaced: None,
+            identity: None,
         }
     }
 
@@ -223,7 +231,17 @@ impl Decoder {
             }
             Message::Relation(relation) => return self.announced(relation),
             Message::Truncate { relations } => self.truncate(&relations)?,
-            Message::Other => {}
+            Message::StreamStart { .. } | Message::StreamStop | Message::StreamCommit { .. } => {
+                return Err(Malformed("a streamed transaction was not put together").into());
+            }
+            Message::Logical { transactional: true, prefix, content }
+                if prefix == ddl_events::PREFIX && !self.skipping =>
+            {
+                return Ok(Event::Told(content.to_vec()));
+            }
+            // A stream abort without a stream start is a known slip of PostgreSQL 18: it speaks
+            // of a transaction that was never sent.
+            Message::StreamAbort { .. } | Message::Logical { .. } | Message::Other => {}
         }
         Ok(Event::Continue)
     }
@@ -244,7 +262,7 @@ impl Decoder {
             let reason = "it was dropped and created again";
             self.stop(id, reason, Remedy::Copy)?;
         }
-        Ok(Event::Continue)
+        Ok(Event::Stranger(relation))
     }
 
     /// The transaction that is half read.
@@ -255,6 +273,11 @@ impl Decoder {
     /// The version of a table that its changes have now.
     pub(super) fn schema(&self, id: u32) -> Option<&Arc<TableSchema>> {
         self.tables.get(&id).map(|table| &table.schema)
+    }
+
+    /// Whether changes of the table are still read.
+    pub(super) fn reads(&self, id: u32) -> bool {
+        self.tables.get(&id).is_some_and(|table| !table.stopped)
     }
 
     /// Where the log is read now.
@@ -282,9 +305,60 @@ impl Decoder {
         table.older = false;
         table.buffer = match table.stopped {
             true => None,
-            false => Some(TableBuffer::new(Arc::clone(&table.schema), relation, self.policy)?),
+            false => Some(TableBuffer::new(Arc::clone(&table.schema), relation, &self.policies)?),
         };
         Ok(())
+    }
+
+    /// Takes what changed in a table's columns before anybody wrote to it again: the log will
+    /// announce them before it does.
+    pub(super) fn altered_without_rows(
+        &mut self,
+        id: u32,
+        changes: Vec<SchemaChange>,
+    ) -> Result<()> {
+        let position = self.position();
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        self.items.extend(table.flush()?);
+        table.buffer = None;
+        for change in changes {
+            self.touched = true;
+            match &change {
+                SchemaChange::Unsupported { .. } => table.stopped = true,
+                followed => table.schema = Arc::clone(followed.table()),
+            }
+            self.items.push(StreamItem::Schema { change, position });
+        }
+        Ok(())
+    }
+
+    /// Up to where everything has been decoded, if that is the end of a transaction.
+    pub(super) fn settled(&self) -> Option<u64> {
+        self.open.is_none().then_some(self.end)
+    }
+
+    /// The tables whose columns the log leads to.
+    pub(super) fn live(&self) -> impl Iterator<Item = (u32, Arc<TableSchema>)> {
+        let live = self.tables.iter().filter(|(_, table)| !table.stopped && !table.older);
+        live.map(|(id, table)| (*id, Arc::clone(&table.schema)))
+    }
+
+    /// Whether a table's copy was not in place when the stream began.
+    pub(super) fn is_copying(&self, id: u32) -> bool {
+        self.tables.get(&id).is_some_and(|table| table.copying)
+    }
+
+    /// Ends a table that the log alone no longer leads to, if that has not ended already.
+    pub(super) fn cut(&mut self, id: u32, reason: &str, remedy: Remedy) -> Result<()> {
+        match self.tables.get(&id) {
+            Some(table) if !table.stopped => self.stop(id, reason, remedy),
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands `identity` over with the next end of a transaction.
+    pub(super) fn remember(&mut self, identity: SourceIdentity) {
+        self.identity = Some(identity);
     }
 
     fn stop(&mut self, id: u32, reason: &str, remedy: Remedy) -> Result<()> {
@@ -305,12 +379,38 @@ impl Decoder {
                 self.bytes += bytes;
                 Ok(())
             }
+            // The copy has the row as it was later: only a copy with a key refuses it.
+            Appended::Refused(_) if self.is_old(relation) => self.leave_out(relation),
+            Appended::Refused(error) if error.kind() == ErrorKind::SchemaDrift => {
+                self.stop(relation, error.message(), Remedy::Copy)
+            }
             Appended::Refused(error) => {
                 let hint = error.hint().unwrap_or_default();
                 let reason = format!("{} ({hint})", error.message());
                 self.stop(relation, &reason, Remedy::Operator)
             }
         }
+    }
+
+    /// Forgets the half of a row that was taken.
+    #[cold]
+    fn leave_out(&mut self, relation: u32) -> Result<()> {
+        let batch = self.tables.get_mut(&relation).map(Followed::flush).transpose()?.flatten();
+        self.items.extend(batch);
+        Ok(())
+    }
+
+    /// A change that does not tell which row it was: the table's identity was changed.
+    #[cold]
+    fn unidentified(&mut self, relation: u32, what: &str) -> Result<()> {
+        if self.is_old(relation) {
+            return Ok(());
+        }
+        let reason = format!(
+            "the log has {what} that does not tell which row it was: its REPLICA IDENTITY was \
+             changed"
+        );
+        self.stop(relation, &reason, Remedy::Copy)
     }
 
     /// The open transaction and the ordinal of the change that is read now, of `width` changes.
@@ -322,129 +422,6 @@ impl Decoder {
             Error::data(format!("the transaction at {} has too many changes", commit.position))
         })?;
         Ok((commit, ordinal))
-    }
-
-    #[inline]
-    fn insert(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
-        let (commit, ordinal) = self.change(1)?;
-        if self.skipping {
-            return Ok(());
-        }
-        let place = Place {
-            tables: &mut self.tables,
-            items: &mut self.items,
-            touched: &mut self.touched,
-            in_copies: self.before_copies,
-            commit,
-        };
-        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
-        expect(tuples, 0, b'N')?;
-        read_tuple(tuples, 1, &mut self.new)?;
-        let new = Tuple { bytes: tuples, cells: &self.new };
-        let appended = buffer.append((Op::Insert, commit, ordinal), (new, Image::Whole), None)?;
-        self.count(relation, appended)
-    }
-
-    fn update(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
-        let image = old_image(tuples)?;
-        let (commit, ordinal) = self.change(if image.is_some() { 2 } else { 1 })?;
-        if self.skipping {
-            return Ok(());
-        }
-        let place = Place {
-            tables: &mut self.tables,
-            items: &mut self.items,
-            touched: &mut self.touched,
-            in_copies: self.before_copies,
-            commit,
-        };
-        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
-        let mut at = 0;
-        if image.is_some() {
-            at = read_tuple(tuples, 1, &mut self.old)?;
-        }
-        expect(tuples, at, b'N')?;
-        read_tuple(tuples, at + 1, &mut self.new)?;
-        let new = Tuple { bytes: tuples, cells: &self.new };
-        let old = image.map(|image| (Tuple { bytes: tuples, cells: &self.old }, image));
-        let moves = match (buffer.schema.identity, old) {
-            (Identity::FullRow, Some((_, Image::Whole))) => true,
-            (Identity::Key, Some((old, _))) => buffer.key_differs(old, new)?,
-            (Identity::Key, None) => false,
-            _ => return Err(unidentified(&buffer.schema, "an update")),
-        };
-        match old {
-            Some(old) if moves => {
-                let (gone, come) =
-                    ((Op::MoveOut, commit, ordinal), (Op::MoveIn, commit, ordinal + 1));
-                // Under a key, the old half is the key alone, whatever the log holds.
-                let image = if buffer.schema.is_keyed() { Image::Key } else { old.1 };
-                let out = buffer.append(gone, (old.0, image), None)?;
-                if let Appended::Taken(bytes) = out {
-                    self.bytes += bytes;
-                    let buffer = buffer.append(come, (new, Image::Whole), Some(old))?;
-                    return self.count(relation, buffer);
-                }
-                self.count(relation, out)
-            }
-            old => {
-                let change = (Op::Update, commit, ordinal);
-                let appended = buffer.append(change, (new, Image::Whole), old)?;
-                self.count(relation, appended)
-            }
-        }
-    }
-
-    fn delete(&mut self, relation: u32, tuples: &[u8]) -> Result<()> {
-        let (commit, ordinal) = self.change(1)?;
-        if self.skipping {
-            return Ok(());
-        }
-        let place = Place {
-            tables: &mut self.tables,
-            items: &mut self.items,
-            touched: &mut self.touched,
-            in_copies: self.before_copies,
-            commit,
-        };
-        let Some(buffer) = place.buffer(relation, tuples.len())? else { return Ok(()) };
-        let image = old_image(tuples)?.ok_or(Malformed("a delete without a row"))?;
-        match (buffer.schema.identity, image) {
-            (Identity::Key, _) | (Identity::FullRow, Image::Whole) => {}
-            _ => return Err(unidentified(&buffer.schema, "a delete")),
-        }
-        read_tuple(tuples, 1, &mut self.old)?;
-        let old = Tuple { bytes: tuples, cells: &self.old };
-        let appended = buffer.append((Op::Delete, commit, ordinal), (old, image), None)?;
-        self.count(relation, appended)
-    }
-
-    fn truncate(&mut self, relations: &[u32]) -> Result<()> {
-        let (commit, ordinal) = self.change(1)?;
-        if self.skipping {
-            return Ok(());
-        }
-        let mut tables = Vec::new();
-        for id in relations {
-            let Some(table) = self.tables.get_mut(id).filter(|table| !table.stopped) else {
-                continue;
-            };
-            if table.older {
-                if !table.has(&commit, self.before_copies) {
-                    self.touched = true;
-                    let change = table.stop(CHANGED_BEFORE_COPY, Remedy::Copy);
-                    self.items.push(StreamItem::Schema { change, position: commit.position });
-                }
-                continue;
-            }
-            self.items.extend(table.flush()?);
-            tables.push(Arc::clone(&table.schema));
-        }
-        if !tables.is_empty() {
-            self.touched = true;
-            self.items.push(StreamItem::Truncate { tables, commit, ordinal });
-        }
-        Ok(())
     }
 
     /// Everything since the last call, with a watermark unless a transaction is half read.
@@ -468,35 +445,9 @@ impl Decoder {
                 transaction_count: std::mem::take(&mut self.transactions),
             }
         });
-        Ok(Segment { items, watermark })
+        let identity = self.identity.take_if(|_| watermark.is_some());
+        Ok(Segment { items, watermark, identity })
     }
-}
-
-/// The kind of the old row that a message begins with, if it has one.
-#[inline]
-fn old_image(tuples: &[u8]) -> Result<Option<Image>> {
-    match tuples.first() {
-        Some(b'K') => Ok(Some(Image::Key)),
-        Some(b'O') => Ok(Some(Image::Whole)),
-        Some(b'N') => Ok(None),
-        _ => Err(Malformed("an unknown kind of row").into()),
-    }
-}
-
-#[inline]
-fn expect(tuples: &[u8], at: usize, marker: u8) -> Result<()> {
-    match tuples.get(at) {
-        Some(found) if *found == marker => Ok(()),
-        _ => Err(Malformed("a message lacks its new row").into()),
-    }
-}
-
-fn unidentified(table: &TableSchema, what: &str) -> Error {
-    Error::schema_drift(format!(
-        "the log has {what} of {} that does not tell which row it was",
-        table.name
-    ))
-    .with_hint("its REPLICA IDENTITY was changed: resync the table")
 }
 
 #[cfg(test)]

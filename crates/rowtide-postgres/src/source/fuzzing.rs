@@ -11,6 +11,7 @@ use crate::fuzzing::Input;
 use crate::options::Unrepresentable;
 use crate::types::Kind;
 
+pub(crate) use super::assemble::fuzzing::assemble;
 pub(crate) use super::snapshot::fuzzing::copy;
 
 pub(super) fn column(name: &str, kind: &Kind, native_type: &str, number: i32) -> Column {
@@ -38,7 +39,12 @@ fn tables() -> Vec<Arc<TableSchema>> {
 pub(crate) fn stream(bytes: &[u8]) {
     let mut input = Input(bytes);
     let flags = input.u8();
-    let policy = if flags & 1 == 0 { Unrepresentable::Fail } else { Unrepresentable::Null };
+    let policy = match flags & 3 {
+        0 => Unrepresentable::Fail,
+        1 => Unrepresentable::Null,
+        2 => Unrepresentable::Quarantine,
+        _ => Unrepresentable::Text,
+    };
     let cuts = input.u16();
     let whole = decode(input.0, policy, 0);
     assert_eq!(decode(input.0, policy, cuts), whole, "where segments end changed what they hold");
@@ -58,7 +64,7 @@ fn decode(
     while let Some(message) = input.piece() {
         let read = match decoder.message(message) {
             Ok(Event::Relation(relation)) => decoder.relation(&relation, Vec::new()),
-            Ok(Event::Continue | Event::Committed) => Ok(()),
+            Ok(Event::Continue | Event::Committed | Event::Stranger(_) | Event::Told(_)) => Ok(()),
             Err(error) => Err(error),
         };
         if read.is_err() {

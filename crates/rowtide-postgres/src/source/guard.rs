@@ -8,25 +8,46 @@
 //! What is compared with is what was there when the pipeline was attached, so that nothing is
 //! missed between that and the stream. A lost publication is a lost position. What concerns a
 //! table alone only ends the stream: attaching again finds out, and has the table copied again.
+//! Rows that came or went without a message ([`super::shape`]) do not even end the stream: their
+//! table alone is left for a new copy.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rowtide_core::{Error, Result, TableName, TableSchema, fault};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::PostgresSource;
+use super::identity::Identity;
+use super::labels::{self, Labels};
+use super::layouts::Look;
 use super::publication::standing::{Row, Standing, was_away};
+use super::shape::{Shapes, Verdict, judge};
+use super::stream::{Found, Notice};
+use super::{PostgresSource, composites};
 use crate::client::Sql;
 
 const EVERY: Duration = Duration::from_secs(10);
+
+/// What was there when the pipeline was attached, and what was stored of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    pub(super) standing: Standing,
+    pub(super) identity: Identity,
+    /// The columns of the tables, if they were looked at.
+    pub(super) look: Option<Look>,
+}
 
 /// The publications of a stream, as they were when it began.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     standing: Standing,
+    identity: Identity,
+    /// The last look at the columns.
+    look: Option<Look>,
     /// The followed tables.
     tables: Vec<(u32, TableName)>,
+    /// Those that have columns of composite types.
+    composites: Vec<Arc<TableSchema>>,
 }
 
 impl Guard {
@@ -41,20 +62,25 @@ impl Guard {
         let named = |table: &Arc<TableSchema>| {
             u32::try_from(table.id).ok().map(|oid| (oid, table.name.clone()))
         };
+        let composites = composites::using(tables);
         let tables: Vec<_> = tables.iter().filter_map(named).collect();
-        let mut guard = Self { standing: Standing::default(), tables };
+        let attached = source.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let identity = attached.as_ref().map(|memory| memory.identity.clone()).unwrap_or_default();
+        let look = attached.as_ref().and_then(|memory| memory.look.clone());
+        let standing = Standing::default();
+        let mut guard = Self { standing, identity, look, tables, composites };
         let mut now = guard.load(source, sql).await?;
         if !now.publications.contains_key(&names.publication) {
             return Err(lost(&names.publication, "no longer exists"));
         }
-        let attached = source.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(attached) = attached {
-            guard.standing = attached;
+            guard.standing = attached.standing;
             if let Some(error) = guard.compare(&now) {
                 return Err(error);
             }
             // Tables that are not known from there count from now on.
             now.entries.extend(std::mem::take(&mut guard.standing.entries));
+            now.shapes.extend(std::mem::take(&mut guard.standing.shapes));
         }
         guard.standing = now;
         Ok(guard)
@@ -68,9 +94,19 @@ impl Guard {
         found.cloned().collect()
     }
 
+    /// What is known of the tables beside the log.
+    pub(super) fn known(&self) -> (Identity, Shapes) {
+        (self.identity.clone(), self.standing.shapes.clone())
+    }
+
     /// Looks now and then; raises the alarm once. A failed look says nothing: the stream notices
     /// by itself when the server is gone.
-    pub(super) async fn run(self, source: PostgresSource, alarm: oneshot::Sender<Error>) {
+    pub(super) async fn run(
+        mut self,
+        source: PostgresSource,
+        alarm: oneshot::Sender<Error>,
+        notices: mpsc::Sender<Found>,
+    ) {
         let mut connected: Option<Sql> = None;
         loop {
             tokio::time::sleep(EVERY).await;
@@ -79,13 +115,42 @@ impl Guard {
             }
             let Some(sql) = &connected else { continue };
             // A connection that fell silent must not end the watch.
-            let looked = tokio::time::timeout(EVERY, self.load(&source, sql)).await;
+            let looking = async {
+                let now = self.load(&source, sql).await?;
+                let mut noticed = self.untold(sql, &now).await?;
+                let altered = self.altered(&source, sql).await?;
+                let labels = labels::load(sql).await?;
+                noticed.extend(self.relabelled(sql, (&now, &labels)).await?);
+                let look = Look::take(sql, &self.oids()).await?;
+                Ok((now, noticed, altered, labels, look))
+            };
+            let looked = tokio::time::timeout(EVERY, looking).await;
             match looked.unwrap_or_else(|_| Err(Error::unavailable("no answer"))) {
-                Ok(now) => {
-                    if let Some(error) = self.compare(&now).or_else(|| self.dropped(&now)) {
+                Ok((now, noticed, altered, labels, look)) => {
+                    let wrong = self.compare(&now).or_else(|| self.dropped(&now)).or(altered);
+                    if let Some(error) = wrong {
                         // A closed channel means that the stream has ended.
                         let _ = alarm.send(error);
                         return;
+                    }
+                    for notice in noticed {
+                        self.standing.shapes.insert(notice.table, notice.shape.clone());
+                        if notices.send(Found::Table(notice)).await.is_err() {
+                            return;
+                        }
+                    }
+                    if self.look.as_ref().is_none_or(|known| known.marks != look.marks) {
+                        self.look = Some(look.clone());
+                        if notices.send(Found::Columns(look)).await.is_err() {
+                            return;
+                        }
+                    }
+                    // Last: until then, a restart finds the tables by the old labels.
+                    if labels != self.identity.labels {
+                        self.identity.labels.clone_from(&labels);
+                        if notices.send(Found::Labels(labels)).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Err(error) => {
@@ -97,8 +162,40 @@ impl Guard {
     }
 
     async fn load(&self, source: &PostgresSource, sql: &Sql) -> Result<Standing> {
-        let oids: Vec<u32> = self.tables.iter().map(|(oid, _)| *oid).collect();
-        Standing::load(sql, &source.names, &oids).await
+        Standing::load(sql, &source.names, &self.oids()).await
+    }
+
+    fn oids(&self) -> Vec<u32> {
+        self.tables.iter().map(|(oid, _)| *oid).collect()
+    }
+
+    /// The columns of the tables, as they were when the pipeline was attached.
+    pub(super) fn look(&self) -> Option<Look> {
+        self.look.clone()
+    }
+
+    /// A table with a column whose composite type was altered.
+    async fn altered(&self, source: &PostgresSource, sql: &Sql) -> Result<Option<Error>> {
+        let tables = self.composites.iter().map(Arc::as_ref);
+        let altered = composites::altered(sql, tables, source.options.mapping()).await?;
+        let first = altered.into_iter().next();
+        Ok(first.map(|(table, why)| again(format!("table {}: {why}", table.name))))
+    }
+
+    /// The tables in which a label shows that was renamed.
+    async fn relabelled(
+        &self,
+        sql: &Sql,
+        (now, labels): (&Standing, &Labels),
+    ) -> Result<Vec<Notice>> {
+        let tables = self.tables.iter().map(|(oid, _)| *oid);
+        let affected = labels::affected(sql, (&self.identity.labels, labels), tables).await?;
+        let notice = |(table, why)| {
+            let known = self.standing.shapes.get(&table).or_else(|| now.shapes.get(&table));
+            let shape = known?.clone();
+            Some(Notice { table, shape, untold: Some(why) })
+        };
+        Ok(affected.into_iter().filter_map(notice).collect())
     }
 
     /// What is wrong, if anything is.
@@ -118,8 +215,28 @@ impl Guard {
         Some(again(format!("the table {name} was dropped at the source")))
     }
 
+    /// What became of the tables beside the log.
+    async fn untold(&self, sql: &Sql, now: &Standing) -> Result<Vec<Notice>> {
+        let mut notices = Vec::new();
+        for (table, now) in &now.shapes {
+            let Some(before) = self.standing.shapes.get(table) else { continue };
+            let (shape, untold) = match judge(sql, *table, before, now).await? {
+                Verdict::Same => continue,
+                Verdict::Harmless(shape) => (shape, None),
+                Verdict::Untold(shape, why) => (shape, Some(why)),
+            };
+            notices.push(Notice { table: *table, shape, untold });
+        }
+        Ok(notices)
+    }
+
     /// What is wrong with a table alone.
     fn gap(&self, oid: u32, name: &TableName, now: &Standing) -> Option<Error> {
+        if let (Some(before), Some(now)) = (self.standing.shapes.get(&oid), now.shapes.get(&oid))
+            && let Some(why) = before.unfit_since(now)
+        {
+            return Some(again(format!("the table {name} can no longer be followed: {why}")));
+        }
         let (before, entries) = (self.standing.entries.get(&oid)?, now.entries.get(&oid)?);
         let away = was_away(before, entries) && !fault::planted("publication-gap-accepted");
         away.then(|| again(format!("the table {name} was taken out of its publication")))

@@ -38,6 +38,29 @@ use rowtide_core::{Checkpoint, Commit, Error, Offset, Result};
 use super::identity::parse_lsn;
 use super::partition;
 
+/// What the server was asked to send beside the published tables' rows: which transactions it
+/// sends at all depends on that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// What came from elsewhere is left out.
+    pub(super) filtered: bool,
+    /// Logical messages come too.
+    pub(super) messages: bool,
+}
+
+impl Asked {
+    const WORDS: [(&str, Self); 4] = [
+        ("any", Self { filtered: false, messages: false }),
+        ("none", Self { filtered: true, messages: false }),
+        ("any+messages", Self { filtered: false, messages: true }),
+        ("none+messages", Self { filtered: true, messages: true }),
+    ];
+
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, asked)| *asked == self).map_or("any", |(word, _)| word)
+    }
+}
+
 /// A transaction, so that no other is taken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -45,41 +68,38 @@ pub(super) struct Mark {
     position: u64,
     xid: u32,
     committed_at: i64,
-    /// Whether what came from elsewhere was left out.
-    filtered: bool,
+    /// What else was asked for.
+    asked: Asked,
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = if self.filtered { "none" } else { "any" };
-        write!(f, "{}/{}/{}/{origin}", Offset(self.position), self.xid, self.committed_at)
+        let asked = self.asked.word();
+        write!(f, "{}/{}/{}/{asked}", Offset(self.position), self.xid, self.committed_at)
     }
 }
 
 impl Mark {
     /// Says that nothing has been received yet.
-    pub(super) fn nothing(filtered: bool) -> Self {
-        Self { position: 0, xid: 0, committed_at: 0, filtered }
+    pub(super) fn nothing(asked: Asked) -> Self {
+        Self { position: 0, xid: 0, committed_at: 0, asked }
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(4, '/');
-        let filtered = match parts.next()? {
-            "none" => true,
-            "any" => false,
-            _ => return None,
-        };
+        let word = parts.next()?;
+        let (_, asked) = *Asked::WORDS.iter().find(|(known, _)| *known == word)?;
         let committed_at = parts.next()?.parse().ok()?;
         let xid = parts.next()?.parse().ok()?;
         let position = parse_lsn(parts.next()?).ok()?;
-        Some(Self { position, xid, committed_at, filtered })
+        Some(Self { position, xid, committed_at, asked })
     }
 }
 
 /// What has been received, and what is still to be proved of it.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    filtered: bool,
+    asked: Asked,
     last: Option<Mark>,
     proof: Option<Proof>,
 }
@@ -94,10 +114,10 @@ struct Proof {
 }
 
 impl History {
-    /// What is known at `checkpoint`, under the present setting of origins.
-    pub(super) fn of(checkpoint: &Checkpoint, filtered: bool) -> Self {
+    /// What is known at `checkpoint`, under what is asked for now.
+    pub(super) fn of(checkpoint: &Checkpoint, asked: Asked) -> Self {
         let mark = checkpoint.mark(&partition()).and_then(Mark::parse);
-        Self { filtered, last: mark.filter(|mark| mark.filtered == filtered), proof: None }
+        Self { asked, last: mark.filter(|mark| mark.asked == asked), proof: None }
     }
 
     /// Whether the history can be proved: the stream must then begin where the slot stands.
@@ -154,7 +174,7 @@ impl History {
 
     fn mark_of(&self, position: u64, commit: &Commit) -> Mark {
         let Commit { xid, committed_at, .. } = *commit;
-        Mark { position, xid, committed_at, filtered: self.filtered }
+        Mark { position, xid, committed_at, asked: self.asked }
     }
 
     /// Everything below `position` has been received.
@@ -207,8 +227,12 @@ mod tests {
 
     /// The checkpoint at `at` after `log`, with its mark.
     fn checkpoint(log: &Log, at: u64) -> Checkpoint {
-        let start = Checkpoint::marked(partition(), Offset(0), &Mark::nothing(false).to_string());
-        let mut history = History::of(&start, false);
+        let start = Checkpoint::marked(
+            partition(),
+            Offset(0),
+            &Mark::nothing(Asked::default()).to_string(),
+        );
+        let mut history = History::of(&start, Asked::default());
         for one in log.iter().filter(|(position, _)| *position < at) {
             history.begins(one.0, &commit(*one)).unwrap();
             history.ended(one.0, &commit(*one));
@@ -219,7 +243,7 @@ mod tests {
     /// Reads `log` to its end from a slot that stands at `confirmed`.
     fn read(log: &Log, confirmed: u64, from: &Checkpoint) -> Result<()> {
         let at = from.position();
-        let mut history = History::of(from, false);
+        let mut history = History::of(from, Asked::default());
         assert!(history.is_marked());
         history.begins_at(confirmed, at)?;
         for one in log.iter().filter(|(position, _)| *position >= confirmed) {
@@ -266,8 +290,8 @@ mod tests {
 
     #[test]
     fn a_mark_survives_storage() {
-        for filtered in [false, true] {
-            let mark = Mark { position: 0x16_B374_D848, xid: 7, committed_at: -5, filtered };
+        for (_, asked) in Asked::WORDS {
+            let mark = Mark { position: 0x16_B374_D848, xid: 7, committed_at: -5, asked };
             assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
         }
         assert_eq!(Mark::parse("16/B374D848/7/5"), None);
@@ -277,14 +301,17 @@ mod tests {
     #[test]
     fn what_other_settings_would_send_proves_nothing() {
         let from = checkpoint(&vec![(5, 1)], 10);
-        assert!(!History::of(&from, true).is_marked());
-        assert!(!History::of(&Checkpoint::single(partition(), Offset(10)), false).is_marked());
+        for (_, asked) in Asked::WORDS {
+            assert_eq!(History::of(&from, asked).is_marked(), asked == Asked::default());
+        }
+        let unmarked = Checkpoint::single(partition(), Offset(10));
+        assert!(!History::of(&unmarked, Asked::default()).is_marked());
     }
 
     #[test]
     fn a_slot_beyond_the_checkpoint_is_a_lost_position() {
         let from = checkpoint(&vec![(5, 1)], 10);
-        let error = History::of(&from, false).begins_at(11, Offset(10)).unwrap_err();
+        let error = History::of(&from, Asked::default()).begins_at(11, Offset(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PositionLost);
     }
 }

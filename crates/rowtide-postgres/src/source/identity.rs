@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rowtide_core::{Error, Offset, Result, SourceIdentity};
 use serde::{Deserialize, Serialize};
 
+use super::labels::Labels;
 use super::publication::standing::Version;
+use super::shape::Shape;
 use crate::client::{Sql, get};
 use crate::options::PostgresOptions;
 use crate::quote::limited;
@@ -72,6 +74,10 @@ pub(super) struct Identity {
     pub(super) versions: BTreeMap<String, Version>,
     /// Why the tables are published: one that was taken out and added again has other entries.
     pub(super) entries: BTreeMap<String, BTreeSet<String>>,
+    /// What the rows of the tables lie in.
+    pub(super) shapes: BTreeMap<String, Shape>,
+    /// What the labels of enums are called.
+    pub(super) labels: Labels,
 }
 
 impl Identity {

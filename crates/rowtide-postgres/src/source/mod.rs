@@ -1,16 +1,24 @@
 //! The source: everything behind [`rowtide_core::Source`].
 
+mod assemble;
 mod attach;
+mod columns;
+mod composites;
+mod ddl_events;
 mod decoder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
 mod history;
 mod identity;
+mod labels;
+mod layouts;
 mod operations;
+mod policy;
 mod preflight;
 mod publication;
 mod schema_change;
+mod shape;
 mod slot;
 mod snapshot;
 mod stream;
@@ -27,7 +35,7 @@ use rowtide_core::traits::{
 };
 use rowtide_core::{
     Capabilities, Checkpoint, Error, Finding, Partition, Result, Source, TableSchema,
-    TableSelection,
+    TableSelection, ValueRule,
 };
 use tokio::sync::watch;
 
@@ -35,8 +43,9 @@ use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{self, Sql};
 use crate::options::PostgresOptions;
 use crate::types::{SYSTEM, TypeMap};
+use guard::Memory;
 use identity::Names;
-use publication::standing::Standing;
+use policy::with_text_columns;
 
 /// The one partition of this source's checkpoints.
 const PARTITION: &str = "postgres";
@@ -53,7 +62,7 @@ pub struct PostgresSource {
     /// A column was met that only the text form of the log can carry.
     text_only: Arc<AtomicBool>,
     /// The publications as they were when the pipeline was last attached.
-    attached: Arc<Mutex<Option<Standing>>>,
+    attached: Arc<Mutex<Option<Memory>>>,
 }
 
 impl PostgresSource {
@@ -72,6 +81,19 @@ impl PostgresSource {
     pub fn reading_for(mut self, capabilities: Capabilities) -> Self {
         Arc::make_mut(&mut self.options).native_types = capabilities.native_system == Some(SYSTEM);
         self
+    }
+
+    /// The same source, with what is said of the values of single tables and columns.
+    #[must_use]
+    pub fn treating(mut self, rules: Vec<ValueRule>) -> Self {
+        Arc::make_mut(&mut self.options).value_rules = rules;
+        self
+    }
+
+    /// What the log is asked for beside rows.
+    fn asked(&self) -> history::Asked {
+        let filtered = self.options.origin == crate::options::Origin::None;
+        history::Asked { filtered, messages: self.options.ddl_events }
     }
 
     fn text_only(&self) -> bool {
@@ -112,7 +134,8 @@ impl PostgresSource {
             .filter(|table| tables.contains(&table.name))
             .map(|table| table.oid)
             .collect();
-        let found = load_tables(sql, Some(&oids)).await?;
+        let mut found = load_tables(sql, Some(&oids)).await?;
+        self.narrow(sql, &mut found).await?;
         let mut types = TypeMap::default();
         let used = found.iter().flat_map(|table| &table.columns).map(|column| column.type_oid);
         load_types(sql, &mut types, used).await?;
@@ -129,12 +152,12 @@ impl Source for PostgresSource {
     async fn discover(&self, tables: &TableSelection) -> Result<Vec<Arc<TableSchema>>> {
         let sql = self.sql().await?;
         let (found, types) = self.selected(&sql, tables).await?;
-        let mapping = self.options.mapping();
+        let (mapping, policies) = (self.options.mapping(), self.value_policies());
         let schemas: Vec<_> = found
             .iter()
             .filter(|table| table.is_candidate())
-            .map(|table| table.schema(&types, mapping))
-            .collect();
+            .map(|table| with_text_columns(table.schema(&types, mapping), &policies))
+            .collect::<Result<_>>()?;
         for name in tables.include.iter().filter_map(rowtide_core::Pattern::exact) {
             if tables.contains(&name) && !schemas.iter().any(|schema| schema.name == name) {
                 let why = found.iter().find(|table| table.name == name);
@@ -172,9 +195,13 @@ impl Source for PostgresSource {
 fn unfit(table: &CatalogTable) -> &'static str {
     match (table.kind, table.persistence) {
         (b'f', _) => "is a foreign table: its changes are not in this server's log",
+        (b'v', _) => "is a view: it has no rows of its own",
+        (b'm', _) => "is a materialized view: its rows are not in the log",
+        (b'S', _) => "is a sequence: its values are not in the log",
         (_, b'u') => "is unlogged: its changes are not in the log",
         (_, b't') => "is temporary: its changes are not in the log",
         _ if table.is_partition => "is a partition: name the partitioned table instead",
+        _ if table.replicated().next().is_none() => "has no columns to replicate",
         _ => "cannot be replicated",
     }
 }

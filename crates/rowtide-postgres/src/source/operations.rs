@@ -8,7 +8,7 @@ use rowtide_core::{Checkpoint, Error, Offset, Result, SourceIdentity};
 
 use super::identity::{Identity, parse_lsn};
 use super::slot::{self, Slot};
-use super::{PostgresSource, partition, publication};
+use super::{PostgresSource, ddl_events, partition, publication};
 use crate::client::{Sql, get};
 use crate::quote::identifier;
 
@@ -87,6 +87,7 @@ impl SourceOperations for PostgresSource {
                 removed.push(format!("publication {}", found.name));
             }
         }
+        removed.extend(ddl_events::remove(&sql, &self.names).await?);
         Ok(removed)
     }
 }

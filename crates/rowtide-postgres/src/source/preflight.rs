@@ -2,6 +2,7 @@
 //!
 //! Each finding prints the statement that fixes it. Nothing here changes the server.
 
+mod extent;
 mod role;
 mod server;
 mod tables;

@@ -3,6 +3,7 @@
 //! A table without identity in a publication of updates makes the server refuse the application's
 //! own updates, so such tables go into a second publication of inserts and truncates alone.
 
+mod extent;
 pub(super) mod standing;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ use super::identity::Names;
 use super::slot::transactions;
 use crate::client::{Sql, get};
 use crate::quote::{identifier, literal, table_name};
+
+use extent::FIRST_WITH_GENERATED;
 
 /// How long a publication's change may wait for a table.
 const LOCK_TIMEOUT: &str = "10s";
@@ -144,10 +147,19 @@ pub(super) fn identity_fixes(table: &TableName) -> String {
 /// The statements that make the publications. Both are made, even if one is empty for now: the
 /// log is decoded with the catalog of its time, so a publication that a later start names must be
 /// older than the slot.
-pub(super) fn create(names: &Names, wanted: &Wanted<'_>, roots: &BTreeSet<u64>) -> String {
-    let inserts = ", publish = 'insert, truncate'";
-    create_one(&names.publication, &wanted.changes, roots, names, "")
-        + &create_one(&names.inserts, &wanted.inserts, roots, names, inserts)
+pub(super) fn create(
+    names: &Names,
+    wanted: &Wanted<'_>,
+    roots: &BTreeSet<u64>,
+    version: i32,
+) -> String {
+    let generated = match version >= FIRST_WITH_GENERATED {
+        true => ", publish_generated_columns = stored",
+        false => "",
+    };
+    let inserts = format!("{generated}, publish = 'insert, truncate'");
+    create_one(&names.publication, &wanted.changes, roots, names, generated)
+        + &create_one(&names.inserts, &wanted.inserts, roots, names, &inserts)
 }
 
 /// Runs statements that lock tables, as one transaction. Whoever waits for a lock makes everyone
@@ -160,6 +172,13 @@ pub(super) async fn change(
 ) -> Result<()> {
     let all = format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {statements} COMMIT");
     let Err(error) = sql.execute_in_time(doing, &all).await else { return Ok(()) };
+    // A table that was dropped or renamed since it was looked up, or is published already.
+    let moved = ["(SQLSTATE 42P01)", "(SQLSTATE 42704)", "(SQLSTATE 42710)", "(SQLSTATE 3F000)"];
+    if moved.iter().any(|code| error.message().contains(code)) {
+        sql.execute(doing, "ROLLBACK").await?;
+        return Err(Error::unavailable(error.message())
+            .with_hint("nothing to do: the tables are looked up again"));
+    }
     if !error.message().contains("(SQLSTATE 55P03)") {
         return Err(error);
     }

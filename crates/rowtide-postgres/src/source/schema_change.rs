@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use arrow_array::ArrayRef;
 use rowtide_core::{
-    Column, Commit, Error, Identity, Offset, Remedy, Result, SchemaChange, TableSchema, XidSnapshot,
+    Column, Commit, Error, Identity, Offset, Remedy, Result, SchemaChange, TableName, TableSchema,
+    ValuePolicies, XidSnapshot,
 };
+
+mod texts;
+mod widening;
 
 use super::PostgresSource;
 use crate::catalog::{CatalogColumn, CatalogTable, load_tables, load_types, printed_types};
 use crate::client::{Sql, get};
-use crate::options::Unrepresentable;
 use crate::protocol::pgoutput::{Relation, RelationColumn};
 use crate::types::{Kind, Mapping, TypeMap};
 use crate::value::ColumnBuilder;
@@ -39,25 +42,7 @@ impl View {
     /// sessions see it (longer where it waits for a synchronous standby), so the catalog is read
     /// only once it shows what `commit` did.
     pub(super) async fn load(sql: &Sql, relation: &Relation, commit: &Commit) -> Result<Self> {
-        let doing = "waiting for a transaction to be visible";
-        let query = "SELECT pg_catalog.pg_current_snapshot()::text";
-        let began = Instant::now();
-        let mut pause = Duration::from_millis(1);
-        loop {
-            let row = sql.row(doing, query, &[]).await?;
-            if XidSnapshot::parse(get(&row, 0)?, Offset(u64::MAX))?.covers(commit) {
-                break;
-            }
-            if began.elapsed() > VISIBLE {
-                return Err(Error::unavailable(format!(
-                    "the transaction at {} changed {} and is still not visible",
-                    commit.position, relation.name
-                ))
-                .with_hint("look for a synchronous standby that does not answer"));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
+        until_visible(sql, &relation.name, commit).await?;
         let catalog = load_tables(sql, Some(&[relation.id])).await?.into_iter().next();
         let mut types = TypeMap::default();
         load_types(sql, &mut types, relation.columns.iter().map(|column| column.type_oid)).await?;
@@ -67,16 +52,39 @@ impl View {
     }
 }
 
+/// Waits until other sessions see what `commit` did to `table`.
+pub(super) async fn until_visible(sql: &Sql, table: &str, commit: &Commit) -> Result<()> {
+    let doing = "waiting for a transaction to be visible";
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text";
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let row = sql.row(doing, query, &[]).await?;
+        if XidSnapshot::parse(get(&row, 0)?, Offset(u64::MAX))?.covers(commit) {
+            return Ok(());
+        }
+        if began.elapsed() > VISIBLE {
+            return Err(Error::unavailable(format!(
+                "the transaction at {} changed {table} and is still not visible",
+                commit.position
+            ))
+            .with_hint("look for a synchronous standby that does not answer"));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
 /// The policies that decide how values are described.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Policies {
     pub(super) mapping: Mapping,
-    pub(super) unrepresentable: Unrepresentable,
+    pub(super) values: ValuePolicies,
 }
 
 impl PostgresSource {
     pub(super) fn policies(&self) -> Policies {
-        Policies { mapping: self.options.mapping(), unrepresentable: self.options.unrepresentable }
+        Policies { mapping: self.options.mapping(), values: self.value_policies() }
     }
 }
 
@@ -86,9 +94,13 @@ pub(super) fn compare(
     known: &Arc<TableSchema>,
     relation: &Relation,
     view: &View,
-    policies: Policies,
+    policies: &Policies,
 ) -> Vec<SchemaChange> {
     let comparison = Comparison { relation, view, policies };
+    if let Some(reason) = comparison.taken(known) {
+        let (table, remedy) = (Arc::clone(known), Remedy::Operator);
+        return vec![SchemaChange::Unsupported { table, reason, remedy }];
+    }
     match comparison.changes(known) {
         Ok(changes) => changes,
         Err(reason) => vec![SchemaChange::Unsupported {
@@ -102,7 +114,7 @@ pub(super) fn compare(
 struct Comparison<'a> {
     relation: &'a Relation,
     view: &'a View,
-    policies: Policies,
+    policies: &'a Policies,
 }
 
 impl Comparison<'_> {
@@ -110,20 +122,30 @@ impl Comparison<'_> {
         self.check_name(known)?;
         let mut table = Arc::clone(known);
         let mut changes = Vec::new();
-        for column in &known.columns {
+        for column in known.columns.iter().filter(|column| column.text_of().is_none()) {
             match self.announced(column.name()) {
-                Some((index, announced)) => self.check_same(column, index, announced)?,
+                Some((index, announced)) => {
+                    if let Some(now) = self.same(known, (column, index), announced)? {
+                        table = replaced(&table, &now);
+                        changes.push(widened(&table, column));
+                    }
+                }
                 None if let Some(renamed) = self.renamed(known, column) => {
                     let (index, announced) = renamed;
                     let now = self.describe(announced, index, column.number);
-                    check_type(column, &now)?;
-                    table = replaced(&table, &now);
+                    let wider = self.check_type(known, column, &now)?;
+                    let renamed = Column { field: Arc::clone(&now.field), ..column.clone() };
+                    table = replaced(&table, if wider { &renamed } else { &now });
                     let at = table.columns.iter().position(|c| c.number == column.number);
                     changes.push(SchemaChange::RenameColumn {
                         table: Arc::clone(&table),
                         column: at.unwrap_or_default(),
                         from: column.name().to_owned(),
                     });
+                    if wider {
+                        table = replaced(&table, &now);
+                        changes.push(widened(&table, column));
+                    }
                 }
                 None => {
                     self.check_dropped(known, column)?;
@@ -140,11 +162,12 @@ impl Comparison<'_> {
             if table.index_of(&announced.name).is_some() {
                 continue;
             }
-            let (column, fill) = self.added(announced, index, last, &mut used)?;
+            let (column, fill) = self.added(&known.name, (announced, index), last, &mut used)?;
             table = with(&table, column);
             let column = table.columns.len() - 1;
             changes.push(SchemaChange::AddColumn { table: Arc::clone(&table), column, fill });
         }
+        self.texts(known, &mut table, &mut changes)?;
         Ok(changes)
     }
 
@@ -195,13 +218,14 @@ impl Comparison<'_> {
         }
     }
 
-    /// A column of the same name must be the same column, with the same type.
-    fn check_same(
+    /// A column of the same name must be the same column, with the same type or a wider one; tells
+    /// what it is now if that is wider.
+    fn same(
         &self,
-        column: &Column,
-        index: usize,
+        known: &TableSchema,
+        (column, index): (&Column, usize),
         announced: &RelationColumn,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Column>, String> {
         let name = column.name();
         let same_name = self.catalog().iter().find(|found| !found.dropped && found.name == name);
         let dropped =
@@ -214,9 +238,35 @@ impl Comparison<'_> {
         }
         if !self.view.types.rows.contains_key(&announced.type_oid) {
             // The type is gone by now: the values are still those of the known column.
-            return Ok(());
+            return Ok(None);
         }
-        check_type(column, &self.describe(announced, index, column.number))
+        let now = self.describe(announced, index, column.number);
+        Ok(self.check_type(known, column, &now)?.then_some(now))
+    }
+
+    /// A column must keep its type, or get a wider one without a row being rewritten; tells
+    /// whether it is wider.
+    fn check_type(
+        &self,
+        known: &TableSchema,
+        before: &Column,
+        after: &Column,
+    ) -> Result<bool, String> {
+        let (old, new) = (before.field.data_type(), after.field.data_type());
+        let meant_alike = after.field.metadata() == before.field.metadata();
+        if old == new && meant_alike && after.native_type == before.native_type {
+            return Ok(false);
+        }
+        // The log does not tell USING, but that would have rewritten the rows. The catalog may be
+        // ahead of the log: a rewrite that comes later only costs a copy that is due anyway.
+        let storage = self.view.catalog.as_ref().and_then(|catalog| catalog.storage);
+        let untouched = known.storage.is_some() && known.storage == storage;
+        let (from, to) = (&before.native_type, &after.native_type);
+        if untouched && meant_alike && widening::holds_more((old, from), (new, to)) {
+            return Ok(true);
+        }
+        let name = before.name();
+        Err(format!("the column {name} changed its type from {from} to {to}"))
     }
 
     /// What a known column is announced as, if the catalog says that it was renamed.
@@ -256,8 +306,8 @@ impl Comparison<'_> {
     /// A new column: its number, and what older rows hold in it.
     fn added(
         &self,
-        announced: &RelationColumn,
-        index: usize,
+        table: &TableName,
+        (announced, index): (&RelationColumn, usize),
         last: i32,
         used: &mut i32,
     ) -> Result<(Column, Option<ArrayRef>), String> {
@@ -290,11 +340,15 @@ impl Comparison<'_> {
         }
         *used = (*used).max(found.number);
         let column = self.describe(announced, index, found.number);
-        let fill = self.fill(found, &column)?;
+        let fill = self.fill(table, (found, &column))?;
         Ok((column, fill))
     }
 
-    fn fill(&self, found: &CatalogColumn, column: &Column) -> Result<Option<ArrayRef>, String> {
+    fn fill(
+        &self,
+        table: &TableName,
+        (found, column): (&CatalogColumn, &Column),
+    ) -> Result<Option<ArrayRef>, String> {
         let name = &found.name;
         let Some(missing) = &found.missing else {
             let domain = self.view.types.rows.get(&found.type_oid);
@@ -316,7 +370,8 @@ impl Comparison<'_> {
             }
             return Ok(None);
         };
-        let mut builder = ColumnBuilder::new(&Kind::of(column), self.policies.unrepresentable);
+        let policy = self.policies.values.of(table, name);
+        let mut builder = ColumnBuilder::new(&Kind::of(column), policy);
         builder
             .append_text(missing.as_bytes())
             .map_err(|_| format!("the default of the added column {name} cannot be represented"))?;
@@ -349,15 +404,13 @@ fn replaced(table: &TableSchema, column: &Column) -> Arc<TableSchema> {
     next(table, table.columns.iter().map(one).collect())
 }
 
-/// A column must keep its type.
-fn check_type(before: &Column, after: &Column) -> Result<(), String> {
-    let same = after.field.data_type() == before.field.data_type()
-        && after.field.metadata() == before.field.metadata();
-    if same && after.native_type == before.native_type {
-        return Ok(());
+fn widened(table: &Arc<TableSchema>, before: &Column) -> SchemaChange {
+    let at = table.columns.iter().position(|column| column.number == before.number);
+    SchemaChange::WidenColumn {
+        table: Arc::clone(table),
+        column: at.unwrap_or_default(),
+        from: before.native_type.clone(),
     }
-    let (name, from, to) = (before.name(), &before.native_type, &after.native_type);
-    Err(format!("the column {name} changed its type from {from} to {to}"))
 }
 
 /// The next version, with the key where it now stands.
@@ -370,5 +423,5 @@ fn next(table: &TableSchema, columns: Vec<Column>) -> Arc<TableSchema> {
         .collect();
     let id = (table.id, table.name.clone());
     let next = TableSchema::new(id, table.version + 1, columns, key, table.identity);
-    Arc::new(TableSchema { system: table.system.clone(), ..next })
+    Arc::new(TableSchema { system: table.system.clone(), storage: table.storage, ..next })
 }

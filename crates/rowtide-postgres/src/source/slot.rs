@@ -127,7 +127,10 @@ async fn give_up(source: &PostgresSource, doing: &str) -> Error {
     }
     let waited = source.options.slot_timeout().as_secs();
     Error::unavailable(format!("{doing}: transactions still ran after {waited} s: {blockers}"))
-        .with_hint("end them, or raise slot_timeout")
+        .with_hint(
+            "end them (a prepared one by COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
+             raise slot_timeout",
+        )
 }
 
 async fn creating_pid(sql: &Sql, slot: &str) -> Option<i32> {
@@ -137,22 +140,42 @@ async fn creating_pid(sql: &Sql, slot: &str) -> Option<i32> {
     get(rows.first()?, 0).ok().flatten()
 }
 
-/// The transactions that write, oldest first, in words.
 async fn blockers(source: &PostgresSource) -> String {
     match source.sql().await {
-        Ok(sql) => transactions(&sql, "backend_xid IS NOT NULL").await,
+        Ok(sql) => writers(&sql).await,
         Err(_) => "unknown".to_owned(),
     }
 }
 
+/// The transactions that write, oldest first, in words: those of sessions, and prepared ones, which
+/// have none.
+pub(super) async fn writers(sql: &Sql) -> String {
+    let sessions = sessions("backend_xid IS NOT NULL");
+    let query = format!(
+        "SELECT words FROM ({sessions} UNION ALL SELECT prepared, pg_catalog.format( \
+         'prepared transaction %L (%s, in %s, since %s)', gid, owner, database, \
+         pg_catalog.date_trunc('second', prepared)) FROM pg_catalog.pg_prepared_xacts) t \
+         ORDER BY since LIMIT 5"
+    );
+    listed(sql, &query).await
+}
+
 /// Sessions that fulfil `condition`, in words; statements are not shown, they may hold values.
 pub(super) async fn transactions(sql: &Sql, condition: &str) -> String {
-    let query = format!(
-        "SELECT pg_catalog.format('pid %s (%s, %s, since %s)', pid, usename, state, \
-         pg_catalog.date_trunc('second', xact_start)) FROM pg_catalog.pg_stat_activity \
-         WHERE {condition} AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 5"
-    );
-    let rows = sql.rows("looking for running transactions", &query, &[]).await;
+    let sessions = sessions(condition);
+    listed(sql, &format!("SELECT words FROM ({sessions}) t ORDER BY since LIMIT 5")).await
+}
+
+fn sessions(condition: &str) -> String {
+    format!(
+        "SELECT xact_start AS since, pg_catalog.format('pid %s (%s, %s, since %s)', pid, usename, \
+         state, pg_catalog.date_trunc('second', xact_start)) AS words \
+         FROM pg_catalog.pg_stat_activity WHERE {condition} AND pid <> pg_catalog.pg_backend_pid()"
+    )
+}
+
+async fn listed(sql: &Sql, query: &str) -> String {
+    let rows = sql.rows("looking for running transactions", query, &[]).await;
     let rows = rows.unwrap_or_default();
     let words: Vec<String> = rows.iter().filter_map(|row| get(row, 0).ok()).collect();
     if words.is_empty() { "none that this user may see".to_owned() } else { words.join(", ") }

@@ -12,26 +12,30 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use rowtide_core::traits::{SnapshotPart, SnapshotRequest, TableSnapshot};
-use rowtide_core::{Error, Fence, Offset, Result, TableSchema, XidSnapshot, fault};
+use rowtide_core::traits::{CopyExceptions, SnapshotPart, SnapshotRequest, TableSnapshot};
+use rowtide_core::{
+    Error, Fence, Offset, Op, Result, TableSchema, ValuePolicies, XidSnapshot, fault,
+};
 use tokio_postgres::CopyOutStream;
 
 use super::PostgresSource;
+use super::columns::{Columns, NULL_KEY, Texts, mask};
 use super::identity::parse_lsn;
-use super::slot::transactions;
-use super::table_buffer::{NULL_KEY, builders, value_error};
+use super::policy::{needs_text, with_text_columns};
+use super::slot::writers;
+use super::table_buffer::value_error;
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{Sql, get};
 use crate::error::from_driver;
-use crate::options::Unrepresentable;
 use crate::protocol::copy::{BinaryRows, TextRow, binary_field};
 use crate::quote::{identifier, literal, table_name};
-use crate::types::{Kind, TypeMap};
-use crate::value::{ColumnBuilder, ValueError};
+use crate::types::TypeMap;
+use crate::value::ValueError;
 
 /// Tables smaller than this are read by one part.
 const SMALL: u64 = 16 << 20;
@@ -58,7 +62,7 @@ pub(super) async fn open(
     if request.settle && !fault::planted("settle-skipped") {
         settle(&sql).await?;
     }
-    let fresh = current(&sql, table).await?;
+    let fresh = current(source, &sql, table).await?;
     let partitioned = fresh.kind == b'p';
     let only = if partitioned { "" } else { "ONLY " };
     let name = format!("{only}{}", table_name(&table.name));
@@ -75,9 +79,11 @@ pub(super) async fn open(
     let oid = u32::try_from(table.id).map_err(|_| Error::internal("a table's id is no oid"))?;
     let row = sql.row(&doing, query, &[&oid]).await?;
     let wal_end = parse_lsn(get(&row, 0)?)?;
-    let bytes = u64::try_from(get::<i64>(&row, 1)?).unwrap_or(0);
+    // NULL of a table whose name is another one's by now, which is found out below.
+    let bytes = get::<Option<i64>>(&row, 1)?.unwrap_or(0);
+    let bytes = u64::try_from(bytes).unwrap_or(0);
     let block = u64::try_from(get::<i64>(&row, 2)?).unwrap_or(8192).max(1);
-    let locked = current(&sql, table).await?;
+    let locked = current(source, &sql, table).await?;
     check_columns(source, &sql, table, &locked).await?;
 
     let split = fresh.heap && !partitioned && bytes >= SMALL;
@@ -87,9 +93,10 @@ pub(super) async fn open(
     let shared = Arc::new(Shared {
         table: Arc::clone(table),
         name,
+        filter: locked.published.filter.clone(),
         ranges: Mutex::new(ranges),
         batch_bytes: request.batch_bytes.clamp(1, BATCH_BYTES),
-        policy: source.options.unrepresentable,
+        policies: source.value_policies(),
         _coordinator: sql,
     });
     let opening = (0..lanes).map(|_| Part::open(source, Arc::clone(&shared), &exported));
@@ -119,7 +126,7 @@ async fn settle(sql: &Sql) -> Result<()> {
         }
         if !named && began.elapsed() > PATIENCE {
             named = true;
-            let blockers = transactions(sql, "backend_xid IS NOT NULL").await;
+            let blockers = writers(sql).await;
             tracing::info!(%blockers, "copy waits for transactions to end");
         }
         tokio::time::sleep(pause).await;
@@ -127,10 +134,11 @@ async fn settle(sql: &Sql) -> Result<()> {
     }
 }
 
-async fn current(sql: &Sql, table: &TableSchema) -> Result<CatalogTable> {
+async fn current(source: &PostgresSource, sql: &Sql, table: &TableSchema) -> Result<CatalogTable> {
     let oid = u32::try_from(table.id).unwrap_or(0);
-    let found = load_tables(sql, Some(&[oid])).await?.into_iter().next();
-    found.filter(|found| found.name == table.name).ok_or_else(|| {
+    let mut found = load_tables(sql, Some(&[oid])).await?;
+    source.narrow(sql, &mut found).await?;
+    found.into_iter().next().filter(|found| found.name == table.name).ok_or_else(|| {
         Error::schema_drift(format!("the table {} was dropped or renamed", table.name))
             .with_hint("take it out of the pipeline, or copy it again under its new name")
     })
@@ -146,7 +154,11 @@ async fn check_columns(
     let mut types = TypeMap::default();
     load_types(sql, &mut types, found.replicated().map(|column| column.type_oid)).await?;
     let mapping = source.options.mapping();
-    let now: Vec<_> = found.replicated().map(|column| column.describe(&types, mapping)).collect();
+    let found = found.schema(&types, mapping);
+    // Without the key that it was planned with, other policies could hold.
+    let found = TableSchema { key: table.key.clone(), ..Arc::unwrap_or_clone(found) };
+    let found = with_text_columns(Arc::new(found), &source.value_policies())?;
+    let now = &found.columns;
     let differs = table.columns.iter().find(|column| !now.contains(column));
     let differs = differs
         .or_else(|| now.iter().find(|column| !table.columns.contains(column)))
@@ -185,14 +197,28 @@ struct Shared {
     table: Arc<TableSchema>,
     /// Quoted, with ONLY where it belongs.
     name: String,
+    /// The condition that copied rows fulfil.
+    filter: Option<String>,
     ranges: Mutex<VecDeque<Range>>,
     batch_bytes: usize,
-    policy: Unrepresentable,
+    policies: ValuePolicies,
     /// Keeps the snapshot and the lock.
     _coordinator: Sql,
 }
 
 impl Shared {
+    /// What a range's rows are selected by.
+    fn condition(&self, range: Range) -> String {
+        let pages = range.map(|(from, to)| match to {
+            None => format!("ctid >= '({from},0)'"),
+            Some(to) => format!("ctid >= '({from},0)' AND ctid < '({to},0)'"),
+        });
+        // NULL is no yes, here as in the log.
+        let filter = self.filter.as_ref().map(|filter| format!("({filter})"));
+        let all: Vec<String> = pages.into_iter().chain(filter).collect();
+        if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
+    }
+
     fn next_range(&self) -> Option<Range> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -218,7 +244,7 @@ impl Part {
             shared.name
         );
         sql.execute(&format!("copying {}", shared.table.name), &begin).await?;
-        let rows = RowReader::new(&shared.table, shared.policy);
+        let rows = RowReader::new(&shared.table, &shared.policies);
         Ok(Self { sql, shared, rows, copy: None })
     }
 
@@ -229,15 +255,10 @@ impl Part {
     /// Begins the next range; false when none is left.
     async fn begin(&mut self) -> Result<bool> {
         let Some(range) = self.shared.next_range() else { return Ok(false) };
-        let condition = match range {
-            None => String::new(),
-            Some((from, None)) => format!(" WHERE ctid >= '({from},0)'"),
-            Some((from, Some(to))) => {
-                format!(" WHERE ctid >= '({from},0)' AND ctid < '({to},0)'")
-            }
-        };
-        let columns: Vec<_> =
-            self.shared.table.columns.iter().map(|column| identifier(column.name())).collect();
+        let condition = self.shared.condition(range);
+        let columns = self.shared.table.columns.iter();
+        let columns = columns.filter(|column| column.text_of().is_none());
+        let columns: Vec<_> = columns.map(|column| identifier(column.name())).collect();
         let statement = format!(
             "COPY (SELECT {} FROM {}{condition}) TO STDOUT (FORMAT {})",
             columns.join(", "),
@@ -271,39 +292,42 @@ impl SnapshotPart for Part {
             }
         }
     }
+
+    fn exceptions(&mut self) -> Result<CopyExceptions> {
+        Ok(std::mem::take(&mut self.rows.taken))
+    }
 }
 
 /// Copied rows on their way into a batch.
 struct RowReader {
-    table: Arc<TableSchema>,
-    builders: Vec<ColumnBuilder>,
+    columns: Columns,
     binary: bool,
     header: BinaryRows,
     scratch: Vec<u8>,
-    /// Columns whose values can take more memory than they came in.
-    growing: Vec<usize>,
-    /// What a row takes at least.
-    row_bytes: usize,
     rows: usize,
+    /// Rows that are left out.
+    refused: Vec<u32>,
     bytes: usize,
     /// The memory that `rows` take, about.
     held: usize,
+    /// What became of values of the rows that are being read, and of those taken last.
+    found: CopyExceptions,
+    taken: CopyExceptions,
 }
 
 impl RowReader {
-    fn new(table: &Arc<TableSchema>, policy: Unrepresentable) -> Self {
-        let kinds: Vec<Kind> = table.columns.iter().map(Kind::of).collect();
+    fn new(table: &Arc<TableSchema>, policies: &ValuePolicies) -> Self {
         Self {
-            table: Arc::clone(table),
-            binary: kinds.iter().all(Kind::reads_binary),
-            builders: builders(table, &kinds, policy),
+            columns: Columns::new(Arc::clone(table), policies),
+            binary: Columns::read_binary(table) && !needs_text(table, policies),
             header: BinaryRows::default(),
             scratch: Vec::new(),
-            growing: (0..kinds.len()).filter(|&index| kinds[index].grows()).collect(),
-            row_bytes: kinds.iter().map(Kind::width).sum(),
             rows: 0,
+            refused: Vec::new(),
             bytes: 0,
             held: 0,
+            found: CopyExceptions::default(),
+            taken: CopyExceptions::default(),
         }
     }
 
@@ -316,54 +340,76 @@ impl RowReader {
     fn row(&mut self, message: &Bytes) -> Result<()> {
         let read = if self.binary { self.binary_row(message)? } else { self.text_row(message)? };
         if read {
+            let judged = self.columns.end_row();
+            if !judged.refused.is_empty() {
+                self.leave_out(message, &judged.refused);
+            }
+            self.found.replaced.add(judged.replaced);
             self.rows += 1;
             self.bytes += message.len();
-            self.held += self.row_bytes.max(message.len());
-            for &index in &self.growing {
-                self.held += self.builders.get_mut(index).map_or(0, ColumnBuilder::take_growth);
-            }
+            self.held += self.columns.row_bytes.max(message.len()) + self.columns.take_growth();
         }
         Ok(())
     }
 
+    #[cold]
+    fn leave_out(&mut self, message: &[u8], why: &[(usize, &'static str)]) {
+        let texts = if self.binary { None } else { texts(message, self.columns.places.len()) };
+        let refused = self.columns.refused(Op::Insert, why, texts.as_ref());
+        self.held += refused.byte_size();
+        self.found.refused.push(refused);
+        self.refused.push(u32::try_from(self.rows).unwrap_or(u32::MAX));
+    }
+
     #[inline]
     fn binary_row(&mut self, message: &[u8]) -> Result<bool> {
-        let Some(mut cursor) = self.header.row(message, self.builders.len())? else {
+        let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
+        let Some(mut cursor) = self.header.row(message, builders.len())? else {
             return Ok(false);
         };
-        for (index, builder) in self.builders.iter_mut().enumerate() {
-            match binary_field(&mut cursor)? {
-                None if self.table.key.contains(&index) => {
-                    return Err(value_error(&self.table, index, None, NULL_KEY));
+        for (index, builder) in builders.iter_mut().enumerate() {
+            let appended = match binary_field(&mut cursor)? {
+                None if is_key.get(index).copied().unwrap_or(false) => Err(NULL_KEY),
+                None => {
+                    builder.append_null();
+                    Ok(())
                 }
-                None => builder.append_null(),
-                Some(value) => builder
-                    .append_binary(value)
-                    .map_err(|error| value_error(&self.table, index, None, error))?,
+                Some(value) => builder.append_binary(value),
+            };
+            if let Err(error) = appended {
+                judge.value((index, builder), error, None).map_err(|error| {
+                    let place = places.get(index).copied().unwrap_or(usize::MAX);
+                    value_error(table, place, None, error)
+                })?;
             }
         }
         Ok(true)
     }
 
     fn text_row(&mut self, message: &[u8]) -> Result<bool> {
-        let mut row = TextRow::new(message, self.builders.len())?;
-        for (index, builder) in self.builders.iter_mut().enumerate() {
-            let appended = match row.field(&mut self.scratch)? {
+        let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
+        let mut row = TextRow::new(message, builders.len())?;
+        for (index, builder) in builders.iter_mut().enumerate() {
+            let field = row.field(&mut self.scratch)?;
+            let appended = match field {
                 Some(Some(text)) => builder.append_text(text),
-                Some(None) if self.table.key.contains(&index) => Err(NULL_KEY),
+                Some(None) if is_key.get(index).copied().unwrap_or(false) => Err(NULL_KEY),
                 Some(None) => {
                     builder.append_null();
                     Ok(())
                 }
                 None => Err(ValueError::Malformed("the copied line ends before it")),
             };
-            appended.map_err(|error| value_error(&self.table, index, None, error))?;
+            if let Err(error) = appended {
+                judge.value((index, builder), error, field.flatten()).map_err(|error| {
+                    let place = places.get(index).copied().unwrap_or(usize::MAX);
+                    value_error(table, place, None, error)
+                })?;
+            }
         }
         if !row.is_done() {
-            return Err(Error::internal(format!(
-                "a copied line of {} is too long",
-                self.table.name
-            )));
+            let name = &table.name;
+            return Err(Error::internal(format!("a copied line of {name} is too long")));
         }
         Ok(true)
     }
@@ -372,14 +418,39 @@ impl RowReader {
         if self.rows == 0 {
             return Ok(None);
         }
-        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let columns = self.columns.take(self.rows, &self.refused)?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let batch = RecordBatch::try_new_with_options(self.table.arrow(), columns, &options)?;
+        let schema = self.columns.table.arrow();
+        let mut batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        self.taken = std::mem::take(&mut self.found);
+        if !self.refused.is_empty() {
+            let out = mask(self.rows, &self.refused);
+            let key = &self.columns.table.key;
+            if !key.is_empty() {
+                self.taken.keys = Some(filter_record_batch(&batch.project(key)?, &out)?);
+            }
+            let kept: BooleanArray = out.iter().map(|out| out.map(|out| !out)).collect();
+            batch = filter_record_batch(&batch, &kept)?;
+            self.refused.clear();
+        }
         let bytes = std::mem::take(&mut self.bytes);
         self.rows = 0;
         self.held = 0;
         Ok(Some((batch, u64::try_from(bytes).unwrap_or(u64::MAX))))
     }
+}
+
+/// The texts of a copied line.
+fn texts(message: &[u8], columns: usize) -> Option<Texts> {
+    let mut row = TextRow::new(message, columns).ok()?;
+    let mut scratch = Vec::new();
+    let mut cells = Vec::with_capacity(columns);
+    for _ in 0..columns {
+        let cell = row.field(&mut scratch).ok()??;
+        let text = cell.map(|text| serde_json::Value::from(String::from_utf8_lossy(text)));
+        cells.push(Some(text.unwrap_or_default()));
+    }
+    Some(Texts(cells))
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_buffer::{BooleanBuffer, MutableBuffer, bit_util};
-use rowtide_core::{ChangeBatch, Commit, CommitRun, Error, Op, Result, TableSchema, Unchanged};
+use rowtide_core::{
+    ChangeBatch, Column, Commit, CommitRun, Error, Exceptions, Op, Result, TableSchema, Unchanged,
+    ValuePolicies,
+};
 
-use crate::options::Unrepresentable;
+use super::columns::{Columns, Judged, NULL_KEY, Texts};
 use crate::protocol::pgoutput::{Cell, Relation, TupleCells};
-use crate::types::Kind;
-use crate::value::{ColumnBuilder, ValueError};
+use crate::value::{NOT_UTF8, ValueError};
 
 /// What a row costs beside its values.
 const ROW_OVERHEAD: usize = 16;
@@ -53,18 +55,15 @@ pub(super) enum Image {
 #[derive(Debug)]
 pub(super) struct TableBuffer {
     pub(super) schema: Arc<TableSchema>,
-    builders: Vec<ColumnBuilder>,
-    /// Per column of the schema, its place in the log's rows.
+    columns: Columns,
+    /// Per builder, the place of its column in the log's rows.
     source: Vec<usize>,
-    is_key: Vec<bool>,
     ops: Vec<Op>,
     ordinals: Vec<u32>,
     commits: Vec<CommitRun>,
+    /// Per builder, the rows whose value the log did not repeat.
     unchanged: Vec<Vec<usize>>,
-    /// Columns whose values can take more memory than they came in.
-    growing: Vec<usize>,
-    /// What a row takes at least.
-    row_bytes: usize,
+    exceptions: Exceptions,
     bytes: usize,
 }
 
@@ -73,32 +72,26 @@ impl TableBuffer {
     pub(super) fn new(
         schema: Arc<TableSchema>,
         relation: &Relation,
-        policy: Unrepresentable,
+        policies: &ValuePolicies,
     ) -> Result<Self> {
-        let place = |name: &str| {
+        let columns = Columns::new(Arc::clone(&schema), policies);
+        let place = |at: &usize| {
+            let name = schema.columns.get(*at).map_or("", Column::name);
             relation.columns.iter().position(|column| column.name == name).ok_or_else(|| {
                 Error::internal(format!("the log's rows of {} lack {name}", schema.name))
             })
         };
-        let source =
-            schema.columns.iter().map(|column| place(column.name())).collect::<Result<_>>()?;
-        let kinds: Vec<Kind> = schema.columns.iter().map(Kind::of).collect();
-        let builders = builders(&schema, &kinds, policy);
-        let row_bytes = kinds.iter().map(Kind::width).sum::<usize>() + ROW_OVERHEAD;
-        let growing = (0..kinds.len()).filter(|&index| kinds[index].grows()).collect();
-        let is_key = (0..schema.columns.len()).map(|index| schema.key.contains(&index)).collect();
-        let unchanged = vec![Vec::new(); schema.columns.len()];
+        let source = columns.places.iter().map(place).collect::<Result<_>>()?;
+        let unchanged = vec![Vec::new(); columns.places.len()];
         Ok(Self {
             schema,
-            builders,
+            columns,
             source,
-            is_key,
             ops: Vec::new(),
             ordinals: Vec::new(),
             commits: Vec::new(),
             unchanged,
-            growing,
-            row_bytes,
+            exceptions: Exceptions::default(),
             bytes: 0,
         })
     }
@@ -122,20 +115,15 @@ impl TableBuffer {
         old: Option<(Tuple<'_>, Image)>,
     ) -> Result<Appended> {
         let row = self.ops.len();
-        for (index, builder) in self.builders.iter_mut().enumerate() {
-            let key = self.is_key.get(index).copied().unwrap_or(false);
+        let Columns { builders, is_key, judge, .. } = &mut self.columns;
+        for (index, builder) in builders.iter_mut().enumerate() {
+            let key = is_key.get(index).copied().unwrap_or(false);
             if image == Image::Key && !key {
                 builder.append_null();
                 continue;
             }
             let place = self.source.get(index).copied().unwrap_or(usize::MAX);
-            let mut cell = tuple.cell(place)?;
-            if cell == Cell::Unchanged
-                && let Some((old, image)) = old
-                && (image == Image::Whole || key)
-            {
-                cell = old.cell(place)?;
-            }
+            let cell = cell(tuple, old, (place, key))?;
             let appended = match cell {
                 Cell::Binary(bytes) => builder.append_binary(bytes),
                 Cell::Text(text) => builder.append_text(text),
@@ -154,10 +142,23 @@ impl TableBuffer {
                 }
             };
             if let Err(error) = appended {
-                let error = value_error(&self.schema, index, Some(commit), error);
-                self.refuse(row);
-                return Ok(Appended::Refused(error));
+                let text = if let Cell::Text(text) = cell { Some(text) } else { None };
+                if let Err(error) = judge.value((index, builder), error, text) {
+                    let place = self.columns.places.get(index).copied().unwrap_or(usize::MAX);
+                    let error = value_error(&self.schema, place, Some(commit), error);
+                    self.refuse(row);
+                    return Ok(Appended::Refused(error));
+                }
             }
+        }
+        let judged = self.columns.end_row();
+        let mut bytes = self.columns.row_bytes.max(tuple.bytes.len()) + ROW_OVERHEAD;
+        let op = match judged.refused.is_empty() && self.ops.last() != Some(&Op::Refuse) {
+            true => op,
+            false => self.keep_out((op, ordinal), (tuple, image, old), &judged),
+        };
+        if !judged.replaced.is_nothing() {
+            self.exceptions.replaced.push((row_number(row), judged.replaced));
         }
         self.ops.push(op);
         self.ordinals.push(ordinal);
@@ -165,12 +166,71 @@ impl TableBuffer {
             Some(run) if run.commit.position == commit.position => run.rows += 1,
             _ => self.commits.push(CommitRun { commit, rows: 1 }),
         }
-        let mut bytes = self.row_bytes.max(tuple.bytes.len() + ROW_OVERHEAD);
-        for &index in &self.growing {
-            bytes += self.builders.get_mut(index).map_or(0, ColumnBuilder::take_growth);
-        }
+        bytes += self.columns.take_growth();
         self.bytes += bytes;
         Ok(Appended::Taken(bytes))
+    }
+
+    /// What becomes of the change `op` if its row is kept out, or if the row it moves from was.
+    #[cold]
+    fn keep_out(
+        &mut self,
+        (op, ordinal): (Op, u32),
+        (tuple, image, old): (Tuple<'_>, Image, Option<(Tuple<'_>, Image)>),
+        judged: &Judged,
+    ) -> Op {
+        let row = self.ops.len();
+        let lonely = op == Op::MoveIn && self.ops.last() == Some(&Op::Refuse);
+        let mut why = judged.refused.clone();
+        if lonely && why.is_empty() {
+            let missing = self.unchanged.iter().enumerate();
+            let missing = missing.filter(|(_, rows)| rows.last() == Some(&row));
+            why.extend(missing.map(|(index, _)| (index, NO_BASE)));
+        }
+        if why.is_empty() {
+            debug_assert!(!lonely || self.ordinals.last().is_some_and(|last| last + 1 == ordinal));
+            return if lonely { Op::Insert } else { op };
+        }
+        for rows in &mut self.unchanged {
+            rows.retain(|&unchanged| unchanged < row);
+        }
+        let change = match op {
+            Op::Insert => Op::Insert,
+            Op::Delete | Op::MoveOut => Op::Delete,
+            Op::Update | Op::MoveIn | Op::Refuse => Op::Update,
+        };
+        let texts = self.texts(tuple, image, old);
+        let refused = self.columns.refused(change, &why, texts.as_ref());
+        self.bytes += refused.byte_size();
+        self.exceptions.refused.push((row_number(row), refused));
+        if op == Op::MoveIn
+            && let Some(out) = self.ops.last_mut().filter(|out| **out == Op::MoveOut)
+        {
+            *out = Op::Delete;
+        }
+        Op::Refuse
+    }
+
+    /// The texts of a row; `None` if it came in binary.
+    fn texts(
+        &self,
+        tuple: Tuple<'_>,
+        image: Image,
+        old: Option<(Tuple<'_>, Image)>,
+    ) -> Option<Texts> {
+        let text = |(index, place): (usize, &usize)| {
+            let key = self.columns.is_key.get(index).copied().unwrap_or(false);
+            if image == Image::Key && !key {
+                return Some(None);
+            }
+            match cell(tuple, old, (*place, key)).ok()? {
+                Cell::Null => Some(Some(serde_json::Value::Null)),
+                Cell::Unchanged => Some(None),
+                Cell::Text(text) => Some(Some(String::from_utf8_lossy(text).into())),
+                Cell::Binary(_) => None,
+            }
+        };
+        self.source.iter().enumerate().map(text).collect::<Option<_>>().map(Texts)
     }
 
     /// Forgets the half of `row` that was taken already; [`Self::take`] cuts the columns.
@@ -186,6 +246,8 @@ impl TableBuffer {
                 run.rows -= 1;
             }
             self.commits.retain(|run| run.rows > 0);
+            let rows = self.ops.len();
+            self.exceptions.replaced.retain(|(row, _)| (*row as usize) < rows);
         }
     }
 
@@ -193,8 +255,8 @@ impl TableBuffer {
     /// in the old image, is the same.
     #[inline]
     pub(super) fn key_differs(&self, old: Tuple<'_>, new: Tuple<'_>) -> Result<bool> {
-        for &index in &self.schema.key {
-            let place = self.source.get(index).copied().unwrap_or(usize::MAX);
+        let places = self.source.iter().zip(&self.columns.is_key);
+        for (&place, _) in places.filter(|(_, key)| **key) {
             let (before, after) = (old.cell(place)?, new.cell(place)?);
             if after != Cell::Unchanged && before != after {
                 return Ok(true);
@@ -206,48 +268,60 @@ impl TableBuffer {
     /// Everything since the last call as a batch; `None` if there is nothing.
     pub(super) fn take(&mut self) -> Result<Option<ChangeBatch>> {
         let rows = self.ops.len();
-        // After a refused row some columns are longer than others.
-        let columns: Vec<_> =
-            self.builders.iter_mut().map(|builder| builder.finish().slice(0, rows)).collect();
+        let exceptions = std::mem::take(&mut self.exceptions);
+        let refused: Vec<u32> = exceptions.refused.iter().map(|(row, _)| *row).collect();
+        let columns = self.columns.take(rows, &refused)?;
         if rows == 0 {
             return Ok(None);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.arrow(), columns, &options)?;
-        let masks = self.unchanged.iter_mut().enumerate().filter(|(_, set)| !set.is_empty());
-        let unchanged = Unchanged::new(masks.map(|(column, set)| (column, bits(rows, set))));
+        let masks = self.unchanged.iter().zip(&self.columns.places);
+        let mut masks: Vec<(usize, BooleanBuffer)> = masks
+            .filter(|(set, _)| !set.is_empty())
+            .map(|(set, &place)| (place, bits(rows, set)))
+            .collect();
+        // What stands as text was not repeated either.
+        for (text, of) in self.columns.texts() {
+            let mask = masks.iter().find(|(place, _)| *place == of).map(|(_, bits)| bits.clone());
+            masks.extend(mask.map(|bits| (text, bits)));
+        }
         self.unchanged.iter_mut().for_each(Vec::clear);
         self.bytes = 0;
         Ok(Some(ChangeBatch {
             table: Arc::clone(&self.schema),
             ops: std::mem::take(&mut self.ops),
             rows: batch,
-            unchanged,
+            unchanged: Unchanged::new(masks),
             commits: std::mem::take(&mut self.commits),
             ordinals: std::mem::take(&mut self.ordinals),
+            exceptions,
         }))
     }
 }
 
-/// NULL in a key, which would make one row of many.
-pub(super) const NULL_KEY: ValueError =
-    ValueError::Unrepresentable("it is NULL, and the column belongs to the key");
+const NO_BASE: &str =
+    "the row before it could not be represented, and the log does not repeat the value";
 
-/// One builder per column. A key's value is never replaced by NULL.
-pub(super) fn builders(
-    table: &TableSchema,
-    kinds: &[Kind],
-    policy: Unrepresentable,
-) -> Vec<ColumnBuilder> {
-    let policy = |column| match table.key.contains(&column) {
-        true => Unrepresentable::Fail,
-        false => policy,
-    };
-    kinds
-        .iter()
-        .enumerate()
-        .map(|(column, kind)| ColumnBuilder::new(kind, policy(column)))
-        .collect()
+/// A cell of a row; one that is not repeated from the row before, where that has it.
+#[inline]
+fn cell<'a>(
+    tuple: Tuple<'a>,
+    old: Option<(Tuple<'a>, Image)>,
+    (place, key): (usize, bool),
+) -> Result<Cell<'a>> {
+    let cell = tuple.cell(place)?;
+    if cell == Cell::Unchanged
+        && let Some((old, image)) = old
+        && (image == Image::Whole || key)
+    {
+        return old.cell(place);
+    }
+    Ok(cell)
+}
+
+fn row_number(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 fn bits(len: usize, set: &[usize]) -> BooleanBuffer {
@@ -279,16 +353,24 @@ pub(super) fn value_error(
         )
     };
     match error {
+        ValueError::Malformed(why @ NOT_UTF8) => Error::data(whole(why)).with_hint(
+            "correct the value at the source: the database does not check encodings (SQL_ASCII)",
+        ),
         ValueError::Malformed(why) => Error::data(whole(why))
             .with_hint("the source sent bytes that are not of the column's type: please report it"),
+        ValueError::Changed(why) => Error::schema_drift(whole(why))
+            .with_hint("nothing to do: the table is copied again with its type as it is now"),
         ValueError::Unrepresentable(why) if table.key.contains(&column) => Error::data(whole(why))
             .with_hint(
                 "correct the value at the source: the column belongs to the key, which cannot be \
-                 NULL, whatever `unrepresentable` says",
+                 NULL, or set unrepresentable = \"quarantine\" to keep such rows out",
             ),
         ValueError::Unrepresentable(why) => Error::data(whole(why)).with_hint(
-            "correct the value at the source, or set unrepresentable = \"null\" to take NULL for \
-             such values",
+            "correct the value at the source, or choose what becomes of such values: \
+             unrepresentable = \"null\", \"text\" or \"quarantine\"",
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

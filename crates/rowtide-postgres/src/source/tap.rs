@@ -50,10 +50,12 @@ impl PostgresSource {
                 copying: Vec::new(),
                 fences: Vec::new(),
                 buffer_bytes,
+                spool_directory: std::env::temp_dir(),
             },
             durable,
             covered: None,
             alarm: None,
+            untold: None,
             sql: None,
         };
         let stream = start_on(self, connection, start).await?;

@@ -46,6 +46,21 @@ impl ListColumn {
         self.valid.append(false);
     }
 
+    /// Puts the items of a value that was refused behind a NULL.
+    pub(super) fn mend(&mut self) {
+        self.items.mend();
+        let last = self.offsets.last().copied().unwrap_or(0);
+        let end = i32::try_from(self.items.len()).unwrap_or(last);
+        if end > last {
+            self.offsets.push(end);
+            self.valid.append(false);
+        }
+    }
+
+    pub(super) fn take_nulled(&mut self) -> u32 {
+        self.items.take_nulled()
+    }
+
     pub(super) fn take_growth(&mut self) -> usize {
         self.items.take_growth()
     }
@@ -137,7 +152,9 @@ impl ListColumn {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let nulls = NullBuffer::new(self.valid.finish());
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        debug_assert_eq!(offsets.last().copied(), i32::try_from(items.len()).ok());
+        // What is left of a value that was refused is cut off.
+        let end = offsets.last().and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
+        let items = if end < items.len() { items.slice(0, end) } else { items };
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         Arc::new(ListArray::new(Arc::clone(&self.field), offsets, items, nulls))
     }

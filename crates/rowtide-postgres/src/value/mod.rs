@@ -2,13 +2,17 @@
 //!
 //! The type is dispatched on once per value through one enum, nothing is boxed per row, and both
 //! forms of a value, binary and text, end in the same Arrow value. A builder that refuses a value
-//! has appended nothing; a list may hold some of its items, and is not gone on with.
+//! has appended nothing; a list or a struct may hold a part of it, and is not gone on with before
+//! what came first was taken, or NULL was put in its place.
 
+mod bits;
 mod column;
 mod interval;
 mod list;
 mod numeric;
+mod record;
 mod temporal;
+mod vector;
 
 pub(crate) use column::ColumnBuilder;
 
@@ -21,6 +25,8 @@ pub(crate) enum ValueError {
     Malformed(&'static str),
     /// A valid value that the Arrow type cannot hold: the policy decides.
     Unrepresentable(&'static str),
+    /// A value of a composite type that is not the described one: it was altered.
+    Changed(&'static str),
 }
 
 impl From<Malformed> for ValueError {
@@ -31,6 +37,9 @@ impl From<Malformed> for ValueError {
 
 type Decoded<T> = Result<T, ValueError>;
 
+/// Only a database that does not check encodings has such text.
+pub(crate) const NOT_UTF8: &str = "it is not valid UTF-8";
+
 /// Exactly `N` bytes.
 #[inline]
 fn fixed<const N: usize>(bytes: &[u8]) -> Decoded<[u8; N]> {
@@ -39,7 +48,7 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Decoded<[u8; N]> {
 
 #[inline]
 fn utf8(bytes: &[u8]) -> Decoded<&str> {
-    std::str::from_utf8(bytes).map_err(|_| ValueError::Malformed("it is not valid UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| ValueError::Malformed(NOT_UTF8))
 }
 
 /// Reads a number by the standard library's rules, which contain the server's.

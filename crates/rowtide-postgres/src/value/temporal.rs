@@ -79,6 +79,32 @@ pub(super) fn time_from_text(text: &[u8]) -> Decoded<i64> {
     if time > DAY { Err(BAD) } else { Ok(time) }
 }
 
+/// The [packed](rowtide_core::ext::TIMETZ) form of microseconds since midnight, and seconds west.
+pub(super) fn timetz_from_binary(bytes: &[u8]) -> Decoded<[u8; 8]> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = fixed(bytes)?;
+    let time = time_from_binary(&[a, b, c, d, e, f, g, h])?;
+    timetz(time, -i64::from(i32::from_be_bytes([i, j, k, l])))
+}
+
+/// The same of `12:34:56.7+05:30`.
+pub(super) fn timetz_from_text(text: &[u8]) -> Decoded<[u8; 8]> {
+    let mut reader = Reader(text);
+    let time = reader.time()?;
+    let east = reader.offset()? / 1_000_000;
+    reader.end()?;
+    timetz(time, east)
+}
+
+/// The largest offset, 15:59:59.
+const MAX_OFFSET: i64 = 16 * 3600 - 1;
+
+fn timetz(time: i64, east: i64) -> Decoded<[u8; 8]> {
+    if time > DAY || !(-MAX_OFFSET..=MAX_OFFSET).contains(&east) {
+        return Err(BAD);
+    }
+    Ok((time << 24 | (MAX_OFFSET - east)).to_le_bytes())
+}
+
 fn era(text: &[u8]) -> (&[u8], bool) {
     match text.strip_suffix(b" BC") {
         Some(rest) => (rest, true),
@@ -239,9 +265,23 @@ mod tests {
         }
 
         #[test]
+        fn times_with_offsets_agree(time in 0..=DAY, west in -57_599_i32..=57_599) {
+            let bytes = [time.to_be_bytes().as_slice(), &west.to_be_bytes()].concat();
+            let (s, us, off) = (time / 1_000_000, time % 1_000_000, west.abs());
+            let sign = if west > 0 { '-' } else { '+' };
+            let mut text = format!("{:02}:{:02}:{:02}.{us:06}", s / 3600, s / 60 % 60, s % 60);
+            text.push_str(&format!("{sign}{:02}:{:02}:{:02}", off / 3600, off / 60 % 60, off % 60));
+            let binary = timetz_from_binary(&bytes).unwrap();
+            prop_assert_eq!(timetz_from_text(text.as_bytes()), Ok(binary));
+            let packed = i64::from_le_bytes(binary);
+            prop_assert_eq!((packed >> 24, MAX_OFFSET - (packed & 0xFF_FFFF)), (time, -i64::from(west)));
+        }
+
+        #[test]
         fn nothing_panics(text in "[0-9: .+BC-]{0,30}") {
             let _ = date_from_text(text.as_bytes());
             let _ = time_from_text(text.as_bytes());
+            let _ = timetz_from_text(text.as_bytes());
             let _ = timestamp_from_text(text.as_bytes(), true);
         }
     }

@@ -8,7 +8,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use rowtide_core::traits::{ChangeStream, StreamItem, StreamStart};
-use rowtide_core::{ChangeBatch, Checkpoint, Fence, Op, SchemaChange, Source, TableSchema};
+use rowtide_core::{ChangeBatch, Checkpoint, Commit, Fence, Op, SchemaChange, Source, TableSchema};
 use rowtide_postgres::PostgresSource;
 use tokio::sync::watch;
 
@@ -24,6 +24,9 @@ pub(crate) struct Follower {
     pub(crate) log: Vec<String>,
     pub(crate) segments: Vec<bool>,
     pub(crate) schemas: BTreeMap<String, Arc<TableSchema>>,
+    /// Where each row and each truncate belongs: the commit's position, the transaction, the
+    /// ordinal; and the line.
+    pub(crate) placed: Vec<(Commit, u32, String)>,
 }
 
 impl Follower {
@@ -57,6 +60,7 @@ impl Follower {
             copying: copying.to_vec(),
             fences: Vec::new(),
             buffer_bytes,
+            spool_directory: std::env::temp_dir(),
         };
         Self::start_at(source, start).await
     }
@@ -85,6 +89,7 @@ impl Follower {
             log: Vec::new(),
             segments: Vec::new(),
             schemas: BTreeMap::new(),
+            placed: Vec::new(),
         }
     }
 
@@ -96,13 +101,21 @@ impl Follower {
             match item {
                 StreamItem::Changes(batch) => {
                     batch.validate().unwrap();
-                    self.log.extend(lines(&batch));
+                    let lines = lines(&batch);
+                    let runs = batch.commit_indices();
+                    for (row, line) in lines.iter().enumerate() {
+                        let commit = batch.commits[runs[row] as usize].commit;
+                        self.placed.push((commit, batch.ordinals[row], line.clone()));
+                    }
+                    self.log.extend(lines);
                     self.batches.push(batch);
                 }
                 StreamItem::Schema { change, .. } => self.schema(&change),
-                StreamItem::Truncate { tables, .. } => {
+                StreamItem::Truncate { tables, commit, ordinal } => {
                     let names: Vec<_> = tables.iter().map(|t| t.name.name.to_string()).collect();
-                    self.log.push(format!("truncate {}", names.join(",")));
+                    let line = format!("truncate {}", names.join(","));
+                    self.placed.push((commit, ordinal, line.clone()));
+                    self.log.push(line);
                 }
             }
         }
@@ -124,6 +137,10 @@ impl Follower {
                 format!("rename {name}.{from} to {}", table.columns[*column].name())
             }
             SchemaChange::DropColumn { column, .. } => format!("drop {name}.{column}"),
+            SchemaChange::WidenColumn { table, column, from } => {
+                let column = &table.columns[*column];
+                format!("widen {name}.{} from {from} to {}", column.name(), column.native_type)
+            }
             SchemaChange::Unsupported { reason, .. } => format!("stop {name}: {reason}"),
         });
         self.schemas.insert(name, Arc::clone(table));
@@ -164,6 +181,7 @@ fn lines(batch: &ChangeBatch) -> Vec<String> {
                 Op::Delete => "delete",
                 Op::MoveOut => "out",
                 Op::MoveIn => "in",
+                Op::Refuse => "refused",
             };
             let values: Vec<_> = batch
                 .rows

@@ -97,9 +97,14 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
     }
 }
 
+/// Whether a scenario runs: all do, unless `ROWTIDE_SCENARIO` holds a part of the names of some.
+fn wanted(name: &str) -> bool {
+    std::env::var("ROWTIDE_SCENARIO").map_or(true, |part| name.contains(&part))
+}
+
 macro_rules! scenarios {
     ($db:ident; $($module:ident::$name:ident),* $(,)?) => {
-        $({
+        $(if wanted(concat!(stringify!($module), "::", stringify!($name))) {
             eprintln!("{}: {}", $db.server.major(), stringify!($name));
             let db = Db { server: $db.server, name: stringify!($name).to_owned() };
             db.server.psql("postgres", &format!("create database {}", db.name)).unwrap();
@@ -150,6 +155,15 @@ pub(crate) fn run_all(major: Major) {
         schema::log_older_than_a_copy_is_left_out,
         schema::log_older_than_a_copy_in_place_is_left_out,
         schema::a_text_column_added_to_a_binary_stream,
+        streamed::a_storm_of_savepoints_is_the_same_either_way,
+        streamed::long_transactions_survive_a_restart,
+        streamed::a_huge_transaction_comes_in_pieces,
+        streamed::layouts_of_what_is_rolled_back_go_with_it,
+        streamed::truncates_cascade_in_order_with_rows,
+        streamed::prepared_ones_come_when_they_are_committed,
+        streamed::messages_between_rows_disturb_nothing,
+        streamed::the_protocol_may_change_at_any_restart,
+        streamed::a_version_that_cannot_says_so,
         liveness::neither_slowness_nor_silence_ends_a_stream,
         liveness::a_frozen_server_is_noticed,
         liveness::a_heartbeat_moves_a_quiet_log,

@@ -17,6 +17,7 @@ mod preflight;
 mod schema;
 mod secure;
 mod snapshot;
+mod streamed;
 mod types;
 
 use harness::run_all;

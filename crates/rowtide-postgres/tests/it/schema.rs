@@ -313,6 +313,7 @@ pub(crate) async fn log_older_than_a_copy_in_place_is_left_out(db: &Db<'_>) {
         copying: Vec::new(),
         fences: fences.to_vec(),
         buffer_bytes: 1 << 20,
+        spool_directory: std::env::temp_dir(),
     };
     let mut follower = Follower::start_at(&source, start(&fences)).await.unwrap();
     follower.catch_up(&source).await;

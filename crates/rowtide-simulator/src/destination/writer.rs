@@ -50,6 +50,25 @@ impl ModelWriter {
         self.world.arrive(self.run, site).await
     }
 
+    /// Arrives with something for the table of `plan`, which may be refused.
+    async fn arrive_for(&self, site: Site, plan: &TablePlan) -> Result<()> {
+        let strike = self.arrive(site).await?;
+        if *plan.target.schema == *ledger::SCHEMA {
+            // What Rowtide tells of itself is refused by nobody.
+            return Ok(());
+        }
+        let table = table_of(&plan.target)?;
+        let refused = match strike {
+            Some(Strike::Refuse) => Error::data(format!("t{table} is refused")),
+            Some(Strike::Hold) => {
+                Error::unavailable(format!("t{table} is held by somebody")).of_one_table()
+            }
+            _ => return Ok(()),
+        };
+        self.world.lock().refused.insert(table);
+        Err(refused)
+    }
+
     /// Whether a newer writer exists.
     fn is_fenced(&self, state: &State) -> bool {
         state.durable.content.state.fencing_epoch != self.content.state.fencing_epoch
@@ -188,7 +207,7 @@ impl Writer for ModelWriter {
     }
 
     async fn write(&mut self, plan: &TablePlan, write: TableWrite) -> Result<()> {
-        self.arrive(Site::Write).await?;
+        self.arrive_for(Site::Write, plan).await?;
         self.world.lock().tally.writes += 1;
         if *plan.target.schema == *ledger::SCHEMA {
             // What Rowtide tells of itself is no part of the copy.
@@ -198,13 +217,13 @@ impl Writer for ModelWriter {
     }
 
     async fn apply_schema(&mut self, plan: &TablePlan, change: &SchemaChange) -> Result<()> {
-        self.arrive(Site::Schema).await?;
+        self.arrive_for(Site::Schema, plan).await?;
         self.world.lock().tally.schema_changes += 1;
         self.step(plan, Step::Schema(Box::new(plan.clone()), change.clone()))
     }
 
     async fn promote(&mut self, plan: &TablePlan) -> Result<()> {
-        self.arrive(Site::Promote).await?;
+        self.arrive_for(Site::Promote, plan).await?;
         let table = table_of(&plan.target)?;
         let staged = tables(&self.staging).remove(&table);
         let mut rows = Vec::new();

@@ -1,10 +1,11 @@
 //! What must end a healthy pipeline: a position that is lost, a row that is lost.
 
-use rowtide_core::{ErrorKind, Phase};
+use rowtide_core::{ErrorKind, Phase, TableName};
+use rowtide_engine::Summary;
 use tokio::time::Instant;
 
 use super::{Driver, PATIENCE};
-use crate::driver::runs::Configuration;
+use crate::driver::runs::{Configuration, Failure};
 use crate::log::index_of;
 use crate::oracle;
 use crate::scenario::{Ending, Kind, Scenario, Spec, Want};
@@ -48,13 +49,14 @@ impl Driver {
 
     /// Somebody deletes a row in the destination that the log then changes without its values.
     async fn row_lost(&mut self, scenario: &Scenario) {
-        if self.lose_a_row(scenario) {
+        if let Some(table) = self.lose_a_row(scenario) {
             self.world.lock().tally.endings += 1;
-            self.must_fail(scenario, ErrorKind::Data).await;
+            self.must_stop(scenario, table).await;
         }
     }
 
-    fn lose_a_row(&self, scenario: &Scenario) -> bool {
+    /// The table that lost a row which the log then changes.
+    fn lose_a_row(&self, scenario: &Scenario) -> Option<TableName> {
         let now = self.world.now();
         let mut state = self.world.lock();
         let tables = state.durable.content.state.tables.clone();
@@ -84,25 +86,32 @@ impl Driver {
             let versions = state.log.tables[table].version();
             let spec = Spec { table, key, want };
             if versions != known.schema.version || !state.log.commit(&[spec], None, (now, 0)) {
-                return false;
+                return None;
             }
-            return true;
+            return Some(known.schema.name.clone());
         }
-        false
+        None
+    }
+
+    /// One more run, which must stop this table and end well.
+    async fn must_stop(&mut self, scenario: &Scenario, table: TableName) {
+        let Some(outcome) = self.one_more(scenario, "stop").await else { return };
+        let is_named = |(name, reason): &(TableName, String)| *name == table && !reason.is_empty();
+        match outcome {
+            Ok(Ok(summary)) if summary.stopped.iter().any(is_named) => {}
+            Ok(Ok(_)) => self.world.violate("not noticed", format!("{table} was to stop")),
+            Ok(Err(error)) => {
+                let detail = format!("failed instead of stopping {table}: {}", error.chain());
+                self.world.violate("not noticed", detail);
+            }
+            Err(violation) => self.world.violate(violation.0, violation.1),
+        }
     }
 
     /// One more run, which must fail in this way.
     async fn must_fail(&mut self, scenario: &Scenario, kind: ErrorKind) {
-        self.start(scenario, Configuration { once: true, resync: Vec::new() });
-        let Some(mut run) = self.current.take() else { return };
-        let deadline = Instant::now() + PATIENCE;
-        let ended = tokio::time::timeout_at(deadline, run.ended()).await.is_ok();
-        if !ended {
-            run.kill().await;
-            self.world.violate("not noticed", format!("no end where {kind:?} was due"));
-            return;
-        }
-        match run.outcome().await {
+        let Some(outcome) = self.one_more(scenario, kind.as_str()).await else { return };
+        match outcome {
             Ok(Err(error)) if error.kind() == kind => {}
             Ok(Err(error)) => {
                 let detail = format!("failed otherwise than {kind:?}: {}", error.chain());
@@ -111,5 +120,21 @@ impl Driver {
             Ok(Ok(_)) => self.world.violate("not noticed", format!("{kind:?} was due")),
             Err(violation) => self.world.violate(violation.0, violation.1),
         }
+    }
+    /// How one more run ends, if it does.
+    async fn one_more(
+        &mut self,
+        scenario: &Scenario,
+        due: &str,
+    ) -> Option<Result<rowtide_core::Result<Summary>, Failure>> {
+        self.start(scenario, Configuration { once: true, resync: Vec::new() });
+        let mut run = self.current.take()?;
+        let deadline = Instant::now() + PATIENCE;
+        if tokio::time::timeout_at(deadline, run.ended()).await.is_err() {
+            run.kill().await;
+            self.world.violate("not noticed", format!("no end where {due} was due"));
+            return None;
+        }
+        Some(run.outcome().await)
     }
 }

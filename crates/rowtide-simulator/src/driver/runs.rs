@@ -1,5 +1,6 @@
 //! A run of the real pipeline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,8 @@ fn settings(scenario: &Scenario, configuration: &Configuration) -> Settings {
             metadata: None,
             schema: None,
             target: None,
+            unrepresentable: None,
+            columns: BTreeMap::new(),
         })
     };
     let kinds = scenario.tables.iter().map(|spec| spec.kind).enumerate();

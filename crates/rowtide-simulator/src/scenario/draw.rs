@@ -179,6 +179,9 @@ fn restart(rng: &mut StdRng, tables: usize) -> Act {
     }
 }
 
+/// Where the destination can refuse a single table.
+const REFUSING: [Site; 4] = [Site::Write, Site::Write, Site::Schema, Site::Promote];
+
 fn faults(rng: &mut StdRng) -> Vec<Fault> {
     let mut faults = Vec::new();
     if rng.random_bool(0.15) {
@@ -207,6 +210,17 @@ fn faults(rng: &mut StdRng) -> Vec<Fault> {
     if rng.random_bool(0.05) {
         let nth = rng.random_range(0..6);
         faults.push(Fault { site: Site::LoadRows, nth, strike: Strike::Refuse });
+    }
+    if rng.random_bool(0.15) {
+        let site = *REFUSING.choose(rng).unwrap_or(&Site::Write);
+        let nth = rng.random_range(0..40);
+        faults.push(Fault { site, nth, strike: Strike::Refuse });
+    }
+    if rng.random_bool(0.1) {
+        let site = *REFUSING.choose(rng).unwrap_or(&Site::Write);
+        let from = rng.random_range(0..20);
+        let until = from + rng.random_range(1..6);
+        faults.extend((from..until).map(|nth| Fault { site, nth, strike: Strike::Hold }));
     }
     faults
 }

@@ -179,7 +179,7 @@ impl Stream {
         }
         let items = assembly.finish(&self.known)?;
         let watermark = self.open.is_none().then(|| self.watermark(ended));
-        Ok(Segment { items, watermark })
+        Ok(Segment { items, watermark, identity: None })
     }
 
     fn watermark(&self, transaction_count: u64) -> Watermark {
@@ -243,7 +243,7 @@ impl ChangeStream for Stream {
             let end = world.lock().log.end();
             if idle && self.following().is_none() && end > self.position {
                 self.position = end;
-                let segment = Segment { items: Vec::new(), watermark: Some(self.watermark(0)) };
+                let segment = Segment { watermark: Some(self.watermark(0)), ..Segment::default() };
                 self.note(&segment);
                 return Ok(segment);
             }

@@ -7,8 +7,8 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::{Field, Schema};
 use rowtide_core::traits::Writer;
 use rowtide_core::{
-    ChangeBatch, Commit, CommitRun, Mode, Op, Phase, Result, SchemaChange, TableSchema, TableWrite,
-    Unchanged, fold,
+    ChangeBatch, Commit, CommitRun, Exceptions, Mode, Op, Phase, Result, SchemaChange, TableSchema,
+    TableWrite, Unchanged, fold,
 };
 
 use super::model::{Alteration, Cell, Change, Event, Kind, Row, Table, Transaction};
@@ -84,6 +84,7 @@ pub fn change_batch(table: &Arc<TableSchema>, changes: &[(Commit, u32, Op, Row)]
         unchanged: Unchanged::new(unchanged),
         commits,
         ordinals: changes.iter().map(|change| change.1).collect(),
+        exceptions: Exceptions::default(),
     }
 }
 

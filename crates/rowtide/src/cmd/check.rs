@@ -54,7 +54,10 @@ async fn look(configuration: &Configuration) -> Result<[Side; 2]> {
             Err(error) => Err(error),
         };
         match planned {
-            Ok(planned) => plans = planned,
+            Ok((planned, refused)) => {
+                plans = planned;
+                from.findings.extend(refused);
+            }
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Access) => {
                 from.error = Some(error);
             }

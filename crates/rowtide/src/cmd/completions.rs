@@ -12,6 +12,6 @@ use crate::output;
 pub(super) fn execute(arguments: &Completions) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "rowtide", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    output::print_as_is(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,10 +15,14 @@ pub(super) fn execute(arguments: Config) -> Result<ExitCode> {
     match arguments {
         Config::Show(arguments) => {
             let unchecked = Unchecked::gather(&arguments.pipeline)?;
-            output::print(&unchecked.show()?)?;
+            output::print_as_is(&unchecked.show()?)?;
         }
         Config::Schema => output::print_json(&config::json_schema(CONNECTORS))?,
-        Config::Reference => output::print(&config::reference(CONNECTORS))?,
+        Config::Reference => output::print_as_is(&config::reference(CONNECTORS))?,
+        #[cfg(all(feature = "postgres", feature = "duckdb"))]
+        Config::Types(arguments) => {
+            output::print_as_is(&super::types::reference(arguments.lines)?)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ pub(super) fn execute(arguments: &Init, output: &Output) -> Result<ExitCode> {
     }
     let text = config::example(CONNECTORS, (&from, &arguments.to), None);
     if arguments.file == Path::new("-") {
-        output::print(&text)?;
+        output::print_as_is(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
     write(&arguments.file, &text, arguments.force)?;

@@ -14,6 +14,8 @@ mod table;
 #[cfg(feature = "postgres")]
 mod tap;
 mod teardown;
+#[cfg(all(feature = "postgres", feature = "duckdb"))]
+mod types;
 
 use std::process::ExitCode;
 

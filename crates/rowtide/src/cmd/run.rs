@@ -87,7 +87,7 @@ fn configuration_of(arguments: &Run) -> Result<Configuration> {
         unchecked.draft.set_text("run.mode", mode.as_str(), "--mode");
     }
     let mut configuration = unchecked.finish()?;
-    for pattern in &arguments.resync {
+    for pattern in arguments.resync.iter().flat_map(|list| Pattern::split(list)) {
         let pattern: Pattern = pattern.parse().map_err(|error: Error| error.context("--resync"))?;
         configuration.settings.resync.push(pattern);
     }
@@ -150,7 +150,9 @@ async fn look_at_targets(
     known: &PipelineState,
 ) -> Result<Vec<Finding>> {
     let discovered = source.discover(&configuration.settings.selection).await?;
-    let mut plans = configuration.plans(&discovered, known, destination.capabilities())?;
+    // What the destination cannot hold is left alone, and told of when the run begins.
+    let (mut plans, _refused) =
+        configuration.plans(&discovered, known, destination.capabilities())?;
     // What a full load has copied, the next one replaces, whatever it looks like.
     plans.retain(|plan| known.table(&plan.source.name).is_none());
     destination.preflight(&plans).await
@@ -209,7 +211,9 @@ fn is_in_the_way(finding: &Finding, (settings, known): (&Settings, &PipelineStat
     let table = finding.subject.parse::<Pattern>().ok().and_then(|pattern| pattern.exact());
     let is_new =
         |table: TableName| settings.selection.contains(&table) && known.table(&table).is_none();
-    finding.subject.contains('.') && table.is_some_and(is_new)
+    // One that only lacks a key stops alone.
+    let lacks_key = finding.message.contains("updates and deletes cannot be followed");
+    finding.subject.contains('.') && !lacks_key && table.is_some_and(is_new)
 }
 
 fn refuse_errors(

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rowtide_core::traits::SourceStatus;
-use rowtide_core::{Error, ErrorKind, Offset, PipelineState, Result};
+use rowtide_core::{Error, ErrorKind, Offset, PipelineState, Result, ValueTally};
 use serde_json::{Value, json};
 
 use crate::cli::Status;
@@ -122,10 +122,29 @@ fn state_text(text: &mut String, state: &PipelineState) {
     }
     text.push('\n');
     text.push_str(&table.render());
+    for known in state.tables.iter().filter(|known| !known.values.is_empty()) {
+        text.push_str(&format!("\n  {}: {}\n", known.schema.name, values_text(&known.values)));
+    }
     for known in state.tables.iter().filter(|known| known.reason.is_some()) {
         let reason = known.reason.as_deref().unwrap_or_default();
         text.push_str(&format!("\n  {}: {reason}\n", known.schema.name));
     }
+}
+
+/// What became of values that the destination's types cannot hold.
+fn values_text(values: &ValueTally) -> String {
+    let mut parts = Vec::new();
+    if values.nulled > 0 {
+        parts.push(format!("{} values were replaced by NULL", count(values.nulled)));
+    }
+    if values.as_text > 0 {
+        parts.push(format!("{} values stand as text", count(values.as_text)));
+    }
+    if values.quarantined > 0 {
+        let (all, open) = (count(values.quarantined), count(values.open()));
+        parts.push(format!("{all} rows went to quarantine, {open} are there"));
+    }
+    parts.join("; ")
 }
 
 /// An enumeration's word as the configuration spells it.
@@ -192,6 +211,12 @@ fn state_json(state: &PipelineState) -> Value {
                 "mode": known.mode,
                 "delete": known.delete,
                 "rows_copied": known.rows_copied,
+                "values": {
+                    "nulled": known.values.nulled,
+                    "as_text": known.values.as_text,
+                    "quarantined": known.values.quarantined,
+                    "in_quarantine": known.values.open(),
+                },
                 "reason": known.reason,
             })
         })

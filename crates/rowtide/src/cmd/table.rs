@@ -15,6 +15,7 @@ pub(super) async fn execute(arguments: Table, _output: &Output) -> Result<ExitCo
     let command = match arguments.command {
         TableVerb::Add => TableCommand::Add,
         TableVerb::Resync => TableCommand::Resync,
+        TableVerb::Replay => TableCommand::Replay,
         TableVerb::Pause => TableCommand::Pause,
         TableVerb::Resume => TableCommand::Resume,
         TableVerb::Skip => TableCommand::Skip,

@@ -127,7 +127,7 @@ fn print(segment: &Segment, limit: u64) -> Result<u64> {
             }
         }
     }
-    output::print(&lines)?;
+    output::print_as_is(&lines)?;
     Ok(count)
 }
 

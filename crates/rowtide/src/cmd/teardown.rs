@@ -16,7 +16,8 @@ pub(super) async fn execute(arguments: Teardown, output: &Output) -> Result<Exit
         false => configuration::load_source(&arguments.pipeline)?,
     };
     let name = configuration.pipeline.clone();
-    let source = registry::source(&configuration.source, &name, Capabilities::default())?;
+    let source =
+        registry::source(&configuration.source, &name, (Capabilities::default(), Vec::new()))?;
     let destination = match arguments.destination {
         true => Some(registry::destination(&configuration.destination, &name)?),
         false => None,

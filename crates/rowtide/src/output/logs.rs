@@ -8,6 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::Output;
+use super::harmless::harmless;
 use crate::cli::Global;
 
 /// Sends log messages to stderr from now on.
@@ -15,7 +16,11 @@ pub(super) fn start(output: &Output, global: &Global) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(output, global))
         .with_target(false)
-        .with_writer(BesideBars(output.bars.clone()));
+        .with_writer(BesideBars {
+            bars: output.bars.clone(),
+            plain: !output.colour,
+            json: output.json,
+        });
     // A log that is set already (in tests) stays.
     let _ = match output.json {
         true => builder.json().flatten_event(true).with_current_span(true).finish().try_init(),
@@ -41,10 +46,15 @@ fn filter(output: &Output, global: &Global) -> EnvFilter {
 
 /// Takes the bars away while a message is written.
 #[derive(Clone)]
-struct BesideBars(MultiProgress);
+struct BesideBars {
+    bars: MultiProgress,
+    /// Messages have no colours. In those that have, the log itself escapes what is not one.
+    plain: bool,
+    json: bool,
+}
 
 struct Line {
-    bars: MultiProgress,
+    around: BesideBars,
     text: Vec<u8>,
 }
 
@@ -52,7 +62,7 @@ impl<'a> MakeWriter<'a> for BesideBars {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { bars: self.0.clone(), text: Vec::new() }
+        Line { around: self.clone(), text: Vec::new() }
     }
 }
 
@@ -70,8 +80,13 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         // One write per message, so that messages of several threads do not mix.
-        self.bars.suspend(|| {
-            let _ = io::stderr().lock().write_all(&self.text);
+        self.around.bars.suspend(|| {
+            let text = String::from_utf8_lossy(&self.text);
+            let text = match self.around.plain || self.around.json {
+                true => harmless(&text, self.around.json),
+                false => text,
+            };
+            let _ = io::stderr().lock().write_all(text.as_bytes());
         });
     }
 }

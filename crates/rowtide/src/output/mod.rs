@@ -4,6 +4,7 @@
 //! text with bars on a terminal and as JSON lines elsewhere.
 
 mod format;
+mod harmless;
 mod logs;
 mod progress;
 mod table;
@@ -13,6 +14,8 @@ use std::panic;
 
 use indicatif::MultiProgress;
 use rowtide_core::{Error, Result};
+
+use harmless::harmless;
 
 use crate::cli::{Global, LogFormat};
 
@@ -103,6 +106,7 @@ impl Output {
 
     /// Writes one line to stderr without tearing the bars.
     pub(crate) fn stderr_line(&self, text: &str) {
+        let text = harmless(text, self.json);
         self.bars.suspend(|| {
             // Nobody is left to tell when stderr is gone.
             let _ = writeln!(io::stderr().lock(), "{text}");
@@ -118,12 +122,20 @@ impl Output {
     }
 }
 
-/// Writes a result to stdout.
+/// Writes a result to stdout, for people.
 ///
 /// # Errors
 /// `Unavailable` if stdout cannot be written to. A reader that has gone away is no error: the
 /// process ends as it would by SIGPIPE.
 pub(crate) fn print(text: &str) -> Result<()> {
+    print_as_is(&harmless(text, false))
+}
+
+/// Writes data to stdout, for other programs.
+///
+/// # Errors
+/// As [`print()`].
+pub(crate) fn print_as_is(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
@@ -147,7 +159,7 @@ pub(crate) fn print_line(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print()`].
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<()> {
-    print_line(&format!("{value:#}"))
+    print_as_is(&harmless(&format!("{value:#}\n"), true))
 }
 
 /// A panic is a bug: says so, and leaves what is needed to report it.

@@ -10,7 +10,7 @@ pub(crate) mod postgres;
 
 use std::sync::Arc;
 
-use rowtide_core::{Capabilities, Destination, Error, Result, Source};
+use rowtide_core::{Capabilities, Destination, Error, Result, Source, ValueRule};
 use rowtide_engine::config::{Configuration, ConnectorSpec, Connectors, Endpoint};
 
 /// All connectors, for the configuration.
@@ -38,22 +38,28 @@ pub(crate) fn ends(
 ) -> Result<(Arc<dyn Source>, Arc<dyn Destination>)> {
     let name = &configuration.pipeline;
     let destination = destination(&configuration.destination, name)?;
-    let source = source(&configuration.source, name, destination.capabilities())?;
+    let capabilities = destination.capabilities();
+    let rules = configuration.settings.value_rules();
+    let source = source(&configuration.source, name, (capabilities, rules))?;
     Ok((source, destination))
 }
 
-/// Builds a source that reads for a destination with `capabilities`. Nothing is connected yet.
+/// Builds a source that reads for a destination with `capabilities`, and treats values by `rules`.
+/// Nothing is connected yet.
 ///
 /// # Errors
 /// `Config` if the connector refuses its options.
 pub(crate) fn source(
     end: &Endpoint,
     pipeline: &str,
-    capabilities: Capabilities,
+    (capabilities, rules): (Capabilities, Vec<ValueRule>),
 ) -> Result<Arc<dyn Source>> {
     match end.kind {
         #[cfg(feature = "postgres")]
-        "postgres" => Ok(Arc::new(postgres::build(end, pipeline)?.reading_for(capabilities))),
+        "postgres" => {
+            let source = postgres::build(end, pipeline)?;
+            Ok(Arc::new(source.reading_for(capabilities).treating(rules)))
+        }
         kind => Err(not_built_in(kind, pipeline)),
     }
 }

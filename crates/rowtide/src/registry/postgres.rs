@@ -1,6 +1,6 @@
 //! PostgreSQL as a source, and as a destination.
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Result, ValuePolicy};
 use rowtide_engine::config::{ConnectorSpec, Endpoint, Kind, OptionSpec as O};
 use rowtide_postgres::{
     PostgresDestination, PostgresDestinationOptions, PostgresOptions, PostgresSource,
@@ -120,7 +120,8 @@ const OPTIONS: &[O] = &[
         Kind::Text,
         "\"rowtide_shop\"",
         "The publication; by default `rowtide_` and the pipeline's name. One that exists already \
-         is used as it is and never changed.",
+         is used as it is and never changed; its row filters and column lists hold for the copy \
+         too.",
     ),
     APPLICATION_NAME,
     O::new(
@@ -132,10 +133,13 @@ const OPTIONS: &[O] = &[
     ),
     O::new(
         "unrepresentable",
-        Kind::Choice(&["fail", "null"]),
+        Kind::Choice(ValuePolicy::WORDS),
         "\"fail\"",
         "What happens to values that the destination's type cannot hold, such as NaN in a \
-         decimal: the table stops, or the value becomes NULL.",
+         decimal, where no [[table]] rule says anything else: `fail` stops the table, `null` puts \
+         NULL in their place, `text` puts their text into a column beside it, `quarantine` keeps \
+         the row out. For the last two the rows of such tables are read in text form, which is \
+         slower.",
     ),
     O::optional(
         "heartbeat",
@@ -157,6 +161,27 @@ const OPTIONS: &[O] = &[
         "\"any\"",
         "Which changes are read: all of them, or with `none` only those made at the source itself, \
          and not what another replication wrote there. `none` needs PostgreSQL 16.",
+    ),
+    O::new(
+        "streaming",
+        Kind::Choice(&["off", "on", "parallel"]),
+        "\"off\"",
+        "Whether the server sends a large transaction before it is committed. With `off` it keeps \
+         what exceeds its `logical_decoding_work_mem` on its own disk and sends it after the \
+         commit. With `on` it arrives as it happens, and waits here in `stream.spool_directory`: \
+         worth it where the server's disk is short, or where huge transactions should be in the \
+         destination soon after their commit; what is rolled back was then sent in vain. `parallel` \
+         is the same in a later version of the protocol and needs PostgreSQL 16. The result is \
+         the same, and the option may be changed at any restart.",
+    ),
+    O::new(
+        "ddl_events",
+        Kind::Boolean,
+        "false",
+        "Let event triggers at the source tell of schema changes in the log: they arrive at their \
+         exact place and without waiting for the table's next row, a rewrite of all rows and a drop \
+         as well. Making them takes a superuser; `rowtide check` prints the statements. They stand \
+         in the schema `rowtide`, and `rowtide teardown` removes them.",
     ),
 ];
 

@@ -147,3 +147,83 @@ fn a_column_that_the_destination_cannot_hold_stops_only_its_table() {
     assert!(run.stderr.contains("differ only in case"), "{run:?}");
     case.compare(&["public.other"]);
 }
+
+/// What the copies' columns are called.
+fn columns(case: &Case, table: &str) -> Vec<String> {
+    case.rows(&format!(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'public' \
+         AND table_name = '{table}' ORDER BY column_name"
+    ))
+}
+
+/// The log announces a table before its next row only.
+#[test]
+fn changed_columns_arrive_before_any_row_follows() {
+    let Some(case) = Case::start(
+        "CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+         CREATE TABLE empty (id int PRIMARY KEY, a int);
+         CREATE TABLE parts (id int PRIMARY KEY, a int) PARTITION BY RANGE (id);
+         CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+         INSERT INTO parts VALUES (1, 1);
+         INSERT INTO t SELECT i, 'a' || i, i FROM generate_series(1, 20) i",
+    ) else {
+        return;
+    };
+    let all = ["public.t", "public.empty", "public.parts"];
+    case.once();
+    case.sql(
+        "ALTER TABLE t ADD COLUMN c text DEFAULT 'filled';\nALTER TABLE t DROP COLUMN b;\n\
+         ALTER TABLE t RENAME COLUMN a TO renamed;\nALTER TABLE empty RENAME COLUMN a TO b;\n\
+         ALTER TABLE parts ADD COLUMN v int",
+    );
+    case.settle(&all);
+    assert_eq!(columns(&case, "t"), ["c", "id", "renamed"]);
+    assert_eq!(columns(&case, "empty"), ["b", "id"]);
+    assert_eq!(columns(&case, "parts"), ["a", "id", "v"]);
+    // While it runs, with rows of another layout right behind.
+    let mut running = case.run(&[]).spawn().unwrap();
+    case.wait_until_streaming(&mut running);
+    case.sql("ALTER TABLE t DROP COLUMN c;\nALTER TABLE empty ADD COLUMN c int");
+    rowtide_testkit::wait_for("the changes to be noticed", crate::case::LIMIT, || {
+        let applied = running.stderr().matches("schema change applied").count();
+        Ok((applied == 2).then_some(()))
+    })
+    .unwrap();
+    case.sql("UPDATE t SET renamed = 'x' WHERE id = 1;\nINSERT INTO empty VALUES (1, 2, 3)");
+    case.wait_until_caught_up(&mut running);
+    case.stop(running);
+    case.compare(&all);
+    assert_eq!(columns(&case, "t"), ["id", "renamed"]);
+    assert_eq!(columns(&case, "empty"), ["b", "c", "id"]);
+    let told = case.rows("SELECT count(*) FROM _rowtide.schema_history WHERE position IS NULL");
+    assert_eq!(told, ["0"]);
+}
+
+#[test]
+fn a_table_without_a_key_by_the_time_of_its_new_copy_stops_alone() {
+    let Some(case) = Case::start(
+        "CREATE TABLE t (id int PRIMARY KEY, a int);
+         CREATE TABLE other (id int PRIMARY KEY);
+         INSERT INTO t VALUES (1, 1)",
+    ) else {
+        return;
+    };
+    case.once();
+    case.sql("ALTER TABLE t ALTER a TYPE text USING 'x' || a;\nINSERT INTO other VALUES (1)");
+    let config = case.config("").display().to_string();
+    case.command(&["table", "resync", "public.t", "--config", &config])
+        .run(crate::case::LIMIT)
+        .and_then(rowtide_testkit::Finished::success)
+        .unwrap();
+    case.sql("ALTER TABLE t DROP CONSTRAINT t_pkey;\nINSERT INTO t VALUES (2, 'y')");
+    let run = case.run(&["--once"]).run(crate::case::LIMIT).unwrap();
+    assert_eq!(run.code(), 5, "{run:?}");
+    assert!(run.stderr.contains("REPLICA IDENTITY FULL"), "{run:?}");
+    case.compare(&["public.other"]);
+    case.sql("ALTER TABLE t REPLICA IDENTITY FULL");
+    case.run(&["--once", "--resync", "public.t"])
+        .run(crate::case::LIMIT)
+        .and_then(rowtide_testkit::Finished::success)
+        .unwrap();
+    case.compare(&["public.t", "public.other"]);
+}

@@ -4,11 +4,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int32Type};
 use arrow_array::{Array, ArrayRef};
 use proptest::prelude::*;
-use rowtide_core::{Column, TableName};
+use rowtide_core::{Column, Identity, TableName};
 
 use super::*;
-use crate::catalog::{CatalogColumn, CatalogTable};
-use crate::options::NumericWithoutScale;
+use crate::catalog::{CatalogColumn, CatalogTable, Published};
+use crate::options::{NumericWithoutScale, Unrepresentable};
 use crate::source::schema_change::{Policies, View, compare};
 use crate::types::{Kind, Mapping, TypeMap, TypeRow};
 
@@ -48,11 +48,8 @@ fn view(relation: &Relation) -> View {
     let row = |name: &str| TypeRow {
         class: b'b',
         name: name.into(),
-        base: 0,
         base_modifier: -1,
-        element: 0,
-        base_name: String::new(),
-        has_default: false,
+        ..TypeRow::default()
     };
     let types = [(23, row("int4")), (25, row("text")), (1700, row("numeric"))];
     let printed = relation.columns.iter().map(|column| match column.type_oid {
@@ -68,6 +65,7 @@ fn view(relation: &Relation) -> View {
         printed: String::new(),
         dropped: false,
         generated: false,
+        stored: false,
         identity: false,
         has_default: column.name == "n",
         not_null: false,
@@ -85,7 +83,9 @@ fn view(relation: &Relation) -> View {
         identity_index: vec![],
         leaf_identities: String::new(),
         estimated_rows: None,
+        storage: None,
         columns: columns.collect(),
+        published: Published::default(),
     };
     View {
         catalog: Some(catalog),
@@ -95,7 +95,10 @@ fn view(relation: &Relation) -> View {
 }
 
 const MAPPING: Mapping = Mapping { numeric: NumericWithoutScale::Text, native: false };
-const POLICIES: Policies = Policies { mapping: MAPPING, unrepresentable: Unrepresentable::Fail };
+static POLICIES: Policies = Policies {
+    mapping: MAPPING,
+    values: ValuePolicies { default: Unrepresentable::Fail, rules: Vec::new() },
+};
 
 fn show(array: &ArrayRef, row: usize) -> String {
     use arrow_schema::DataType;
@@ -158,11 +161,11 @@ fn lines(segment: &Segment) -> Vec<String> {
 
 fn step(decoder: &mut Decoder, message: &[u8]) -> Result<bool> {
     match decoder.message(message)? {
-        Event::Continue => Ok(false),
+        Event::Continue | Event::Stranger(_) | Event::Told(_) => Ok(false),
         Event::Committed => Ok(true),
         Event::Relation(relation) => {
             let Some(known) = decoder.schema(relation.id).cloned() else { return Ok(false) };
-            let changes = compare(&known, &relation, &view(&relation), POLICIES);
+            let changes = compare(&known, &relation, &view(&relation), &POLICIES);
             decoder.relation(&relation, changes)?;
             Ok(false)
         }
@@ -277,6 +280,28 @@ fn a_refused_value_stops_its_table_alone() {
         // 1.25 is the first value: nothing of the table came before it.
         assert_eq!(of(&lines, "t "), Vec::<&str>::new());
     }
+}
+
+#[test]
+fn a_refused_value_that_the_copy_has_in_another_form_is_left_out() {
+    let mut tables = tables();
+    let narrow = Kind::Decimal { precision: 2, scale: 2 };
+    Arc::make_mut(&mut tables[0]).columns[3] = column("d", &narrow, "numeric(2,2)", 4);
+    let id = tables[0].id;
+    // A copy in place that has everything the capture tells.
+    let all =
+        XidSnapshot { xmin: 1 << 31, xmax: 1 << 31, xip: Vec::new(), wal_end: Offset(u64::MAX) };
+    let decoder = Decoder::new(tables, 0, Unrepresentable::Fail);
+    let mut decoder = decoder.in_place(vec![(id, Fence::Xids(all))]);
+    for message in messages(BINARY) {
+        if let Event::Relation(relation) = decoder.message(&message).unwrap() {
+            decoder.relation(&relation, Vec::new()).unwrap();
+        }
+    }
+    let segment = decoder.take().unwrap();
+    let schema = |item: &&StreamItem| matches!(item, StreamItem::Schema { .. });
+    assert!(segment.items.iter().find(schema).is_none(), "{:?}", segment.items);
+    assert_eq!(of(&lines(&segment), "f "), F_EXPECTED);
 }
 
 proptest! {

@@ -8,6 +8,7 @@ use super::Check;
 use super::server::Facts;
 use crate::client::get;
 use crate::quote::{identifier, table_name};
+use crate::source::ddl_events;
 
 const ROLE: &str = "\
 SELECT r.rolname::text, r.rolsuper,
@@ -40,6 +41,17 @@ impl Check<'_> {
                 "role",
                 format!("{role} may not make a publication in {database}"),
                 format!("GRANT CREATE ON DATABASE {} TO {quoted};", identifier(&database)),
+            );
+        }
+        if self.source.options.ddl_events
+            && !superuser
+            && !ddl_events::stand(&self.sql, &self.source.names).await?
+        {
+            self.say_fix(
+                Severity::Error,
+                "ddl_events",
+                format!("{role} may not make event triggers"),
+                format!("as a superuser: {}", ddl_events::setup(&self.source.names)),
             );
         }
         match self.least_privilege(&database) {

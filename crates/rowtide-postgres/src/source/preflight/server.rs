@@ -4,10 +4,10 @@ use rowtide_core::{Result, Severity};
 
 use super::Check;
 use crate::client::get;
-use crate::options::Origin;
+use crate::options::{Origin, Streaming};
 use crate::replication::ReplicationConnection;
 use crate::source::slot::Slot;
-use crate::source::stream::FIRST_WITH_ORIGIN;
+use crate::source::stream::{FIRST_WITH_ORIGIN, FIRST_WITH_PARALLEL};
 
 /// What was asked of the server at once.
 pub(super) struct Facts {
@@ -29,6 +29,27 @@ SELECT pg_catalog.current_setting('server_version_num')::int4,
        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication)";
 
 impl Check<'_> {
+    /// Whether the server has what the options ask for.
+    fn options_for(&mut self, version: i32) {
+        if self.source.options.origin == Origin::None && version < FIRST_WITH_ORIGIN {
+            self.say_fix(
+                Severity::Error,
+                "origin",
+                "the server cannot leave out what another replication wrote: that takes \
+                 PostgreSQL 16",
+                "leave the option origin out",
+            );
+        }
+        if self.source.options.streaming == Streaming::Parallel && version < FIRST_WITH_PARALLEL {
+            self.say_fix(
+                Severity::Error,
+                "streaming",
+                "the server cannot stream in parallel: that takes PostgreSQL 16",
+                "set streaming to \"on\" or \"off\"",
+            );
+        }
+    }
+
     pub(super) async fn server(&mut self) -> Result<Facts> {
         let row = self.sql.row("reading the server's settings", FACTS, &[]).await?;
         let version: i32 = get(&row, 0)?;
@@ -43,15 +64,7 @@ impl Check<'_> {
         } else {
             self.ok("version", format!("PostgreSQL {printed} at {}", self.source.address()));
         }
-        if self.source.options.origin == Origin::None && version < FIRST_WITH_ORIGIN {
-            self.say_fix(
-                Severity::Error,
-                "origin",
-                "the server cannot leave out what another replication wrote: that takes \
-                 PostgreSQL 16",
-                "leave the option origin out",
-            );
-        }
+        self.options_for(version);
         let wal_level: String = get(&row, 2)?;
         if wal_level == "logical" {
             self.ok("wal_level", "is logical");
@@ -77,7 +90,7 @@ impl Check<'_> {
                 Severity::Warning,
                 "encoding",
                 "the database does not check encodings (SQL_ASCII): text that is not UTF-8 stops \
-                 the pipeline",
+                 its table",
             );
         }
         let keep: String = get(&row, 5)?;

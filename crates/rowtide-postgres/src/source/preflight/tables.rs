@@ -1,6 +1,9 @@
 //! The tables: rights, identity, and what the log cannot carry.
 
+use std::collections::HashMap;
+
 use rowtide_core::{Identity, Mode, Pattern, Result, Severity};
+use tokio_postgres::Row;
 
 use super::Check;
 use crate::catalog::CatalogTable;
@@ -8,7 +11,7 @@ use crate::client::get;
 use crate::quote::{identifier, table_name};
 use crate::source::attach::check_given;
 use crate::source::publication::{Publication, Wanted, identity_fixes};
-use crate::source::unfit;
+use crate::source::shape;
 
 const RIGHTS: &str = "\
 SELECT c.oid,
@@ -37,17 +40,16 @@ impl Check<'_> {
         let tables = std::mem::take(&mut self.tables);
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let rows = self.sql.rows("reading rights", RIGHTS, &[&oids]).await?;
+        let rows: HashMap<u32, &Row> =
+            rows.iter().map(|row| Ok((get(row, 0)?, row))).collect::<Result<_>>()?;
         let main = &self.source.names.publication;
         let given = publications.iter().find(|found| found.name == *main && !found.ours);
         let mut fit = 0;
-        for table in &tables {
-            if !table.is_candidate() {
-                self.unfit(table);
-                continue;
-            }
+        self.unfit(&tables);
+        let shapes = shape::load(&self.sql, &oids).await?;
+        for table in tables.iter().filter(|table| table.is_candidate()) {
             fit += 1;
-            let row = rows.iter().find(|row| get::<u32>(row, 0).ok() == Some(table.oid));
-            let Some(row) = row else { continue };
+            let Some(&row) = rows.get(&table.oid) else { continue };
             let rights = Rights {
                 schema: get(row, 1)?,
                 select: get(row, 2)?,
@@ -58,7 +60,13 @@ impl Check<'_> {
             };
             self.rights(table, &rights, given.is_some());
             self.identity(table, &rights);
-            self.columns(table);
+            self.extent(table);
+            let unlogged = shapes.get(&table.oid).and_then(|shape| shape.unlogged.clone());
+            if let Some(why) = unlogged.filter(|_| (self.modes)(&table.name) != Mode::Replace) {
+                let message = format!("{why}: its changes are not in the log");
+                let fix = "make it a logged table of this server, or set mode = \"replace\"";
+                self.say_fix(Severity::Error, table.name.to_string(), message, fix);
+            }
         }
         self.missing(&tables);
         if fit == 0 {
@@ -88,18 +96,6 @@ impl Check<'_> {
                     "correct the list of tables",
                 );
             }
-        }
-    }
-
-    fn unfit(&mut self, table: &CatalogTable) {
-        let mut named = self.selection.include.iter().filter_map(Pattern::exact);
-        let named = named.any(|name| name == table.name);
-        let subject = table.name.to_string();
-        if named {
-            let fix = "take it out of the list of tables";
-            self.say_fix(Severity::Error, subject, unfit(table), fix);
-        } else if !table.is_partition {
-            self.say(Severity::Warning, subject, format!("{}; it is left out", unfit(table)));
         }
     }
 
@@ -150,6 +146,10 @@ impl Check<'_> {
             b'n' => "REPLICA IDENTITY is NOTHING",
             b'i' => "the index of its REPLICA IDENTITY is gone",
             _ if rights.deferrable_key => "its primary key is deferrable",
+            _ if table.published.columns.is_some() && table.left_out().next().is_some() => {
+                "the publication's list of columns does not have its key (or all columns, under \
+                 REPLICA IDENTITY FULL)"
+            }
             _ => "it has no primary key",
         };
         match (table.key().1, mode) {
@@ -173,25 +173,6 @@ impl Check<'_> {
                 ),
                 identity_fixes(&table.name),
             ),
-        }
-    }
-
-    fn columns(&mut self, table: &CatalogTable) {
-        let subject = table.name.to_string();
-        let generated: Vec<_> = table
-            .columns
-            .iter()
-            .filter(|column| column.generated && !column.dropped)
-            .map(|column| column.name.as_str())
-            .collect();
-        if !generated.is_empty() {
-            let list = generated.join(", ");
-            let message = format!("generated columns are not in the log and are left out: {list}");
-            self.say(Severity::Warning, &subject, message);
-        }
-        if table.replicated().next().is_none() {
-            let fix = "take it out of the list of tables";
-            self.say_fix(Severity::Error, subject, "it has no columns to replicate", fix);
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Sql, get};
 use crate::source::identity::Names;
+use crate::source::shape::{self, Shapes};
 
 /// A pipeline's publications and the places of tables in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(in crate::source) struct Standing {
     /// By table: the entries because of which it is published. A table that is not listed does
     /// not exist.
     pub(in crate::source) entries: BTreeMap<u32, BTreeSet<String>>,
+    /// By table: what its rows lie in.
+    pub(in crate::source) shapes: Shapes,
 }
 
 /// A publication's own row.
@@ -100,6 +103,7 @@ impl Standing {
             let entries: Vec<String> = get(row, 1)?;
             standing.entries.insert(get(row, 0)?, entries.into_iter().collect());
         }
+        standing.shapes = shape::load(sql, tables).await?;
         Ok(standing)
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn copy(bytes: &[u8]) {
 }
 
 fn read(binary: bool, messages: Vec<Vec<u8>>) -> Result<Option<RecordBatch>> {
-    let mut rows = RowReader::new(&table(binary), Unrepresentable::Fail);
+    let mut rows = RowReader::new(&table(binary), &Unrepresentable::Fail.into());
     rows.begin();
     for message in messages {
         rows.row(&Bytes::from(message))?;

@@ -106,6 +106,7 @@ impl Applier {
             copying: copying.map(|table| table.schema.id).collect(),
             fences: self.tables.values().filter_map(fence).collect(),
             buffer_bytes,
+            spool_directory: std::env::temp_dir(),
         };
         let stream = self.source.stream(start, self.durable.subscribe());
         self.stream = Some(in_time("the stream", stream).await?);
@@ -311,6 +312,9 @@ fn words(change: &SchemaChange) -> String {
             format!("rename {table}.{from} to {}", after.columns[*column].name())
         }
         SchemaChange::DropColumn { column, .. } => format!("drop {table}.{column}"),
+        SchemaChange::WidenColumn { table: after, column, .. } => {
+            format!("widen {table}.{}", after.columns[*column].name())
+        }
         SchemaChange::Unsupported { .. } => format!("stop {table}"),
     }
 }

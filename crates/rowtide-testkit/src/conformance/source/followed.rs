@@ -88,7 +88,7 @@ impl Followed {
                 self.names.remove(at);
                 self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
             }
-            SchemaChange::Unsupported { .. } => {}
+            SchemaChange::WidenColumn { .. } | SchemaChange::Unsupported { .. } => {}
         }
     }
 
@@ -116,6 +116,7 @@ impl Followed {
                 }
                 Op::Delete => drop(self.remove(&key, &values)),
                 Op::MoveOut => moving = Some(self.remove(&key, &values)),
+                Op::Refuse => panic!("{}: a row was refused", self.schema.name),
                 Op::MoveIn => {
                     let old = moving.take().expect("a row moves out before it moves in");
                     self.rows.push(completed(Some(old)));
