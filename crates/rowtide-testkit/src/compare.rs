@@ -195,7 +195,9 @@ pub fn source_rows(server: &PostgresServer, db: &str, sql: &str) -> Result<Vec<S
 pub fn duckdb_rows(path: &Path, sql: &str) -> Result<Vec<String>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
-    let file = DuckdbDestination::new(DuckdbOptions::new(path)).map_err(|e| e.chain())?;
+    // The pipeline may have had more than the usual memory for its largest values.
+    let options = DuckdbOptions { memory_limit: "8GiB".to_owned(), ..DuckdbOptions::new(path) };
+    let file = DuckdbDestination::new(options).map_err(|e| e.chain())?;
     let rows = runtime.block_on(file.select(sql)).map_err(|e| e.chain())?;
     Ok(rows
         .into_iter()

@@ -82,12 +82,17 @@ impl Failure {
         Self::new(class, text)
     }
 
-    /// A COMMIT that lacks memory comes as a failed transaction, like one that met another.
+    /// A COMMIT that lacks memory, also one replayed from the log when a file is opened, comes as a
+    /// failed transaction, like one that met another.
     fn new(class: Class, text: String) -> Self {
         let lacks_memory = || {
-            ["could not allocate block", "failed to allocate data", "Out of Memory Error"]
-                .iter()
-                .any(|sign| text.contains(sign))
+            let signs = [
+                "could not allocate block",
+                "failed to allocate data",
+                "failed to pin block",
+                "Out of Memory Error",
+            ];
+            signs.iter().any(|sign| text.contains(sign))
         };
         match class {
             Class::Transaction if lacks_memory() => Self { class: Class::OutOfMemory, text },
@@ -146,6 +151,8 @@ mod tests {
             (failure.class, failure.is_busy())
         };
         let memory = "could not allocate block of size 256.0 KiB (511.9 MiB/512.0 MiB used)";
+        assert_eq!(said(memory), (Class::OutOfMemory, false));
+        let memory = "failed to pin block of size 540.0 MiB (541.8 MiB/1.0 GiB used)";
         assert_eq!(said(memory), (Class::OutOfMemory, false));
         let conflict = "write-write conflict on key: \"id: 1\"";
         assert_eq!(said(conflict), (Class::Transaction, true));

@@ -8,7 +8,9 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use rowtide_core::traits::{ChangeStream, StreamItem, StreamStart};
-use rowtide_core::{ChangeBatch, Checkpoint, Commit, Fence, Op, SchemaChange, Source, TableSchema};
+use rowtide_core::{
+    ChangeBatch, Checkpoint, Commit, ErrorKind, Fence, Op, SchemaChange, Source, TableSchema,
+};
 use rowtide_postgres::PostgresSource;
 use tokio::sync::watch;
 
@@ -35,7 +37,19 @@ impl Follower {
         from: &Checkpoint,
         tables: &[Arc<TableSchema>],
     ) -> Self {
-        Self::start_with(source, from, tables, 1 << 20).await.unwrap()
+        // The server lets go of a slot a moment after its last reader has gone.
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            match Self::start_with(source, from, tables, 1 << 20).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                started => return started.unwrap(),
+            }
+        }
     }
 
     pub(crate) async fn start_with(
