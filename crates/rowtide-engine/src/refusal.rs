@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use rowtide_core::traits::Progress;
-use rowtide_core::{Error, Phase, Result, TableName, TableState, fault};
+use rowtide_core::{Error, ErrorKind, Phase, Result, TableName, TableState, fault};
 
 use crate::Pipeline;
 
@@ -51,7 +51,8 @@ impl Pipeline {
     /// Stops `table` durably, because of `error`.
     ///
     /// # Errors
-    /// `error` itself, if the table cannot be stopped; what may pass, if that is why.
+    /// `error` itself, if the table cannot be stopped; what may pass, or a newer writer, if that is
+    /// why.
     pub(crate) async fn stop_refused(&self, table: &TableName, error: Error) -> Result<()> {
         let reason = error.reason();
         let stopping = async {
@@ -66,7 +67,10 @@ impl Pipeline {
         };
         match stopping.await {
             Ok(true) => {}
-            Err(passing) if passing.kind().is_transient() => return Err(passing),
+            // A newer writer decides about the table now.
+            Err(other) if other.kind().is_transient() || other.kind() == ErrorKind::Fenced => {
+                return Err(other);
+            }
             Ok(false) | Err(_) => return Err(error),
         }
         tracing::error!(table = %table, reason, "table stopped: the destination refuses its rows");
