@@ -98,7 +98,8 @@ pub(super) fn open(
 }
 
 /// Checks that `target`, which has these `owners`, is free, or was made by this pipeline for
-/// `source`; returns in which mode it was made. A row in the state alone proves nothing: it is written before the first copy.
+/// `source`; returns in which mode it was made. A row in the state alone proves nothing: it is
+/// written before the first copy.
 ///
 /// # Errors
 /// `Config` saying who has it and what to do.

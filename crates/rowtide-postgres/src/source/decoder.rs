@@ -291,17 +291,8 @@ impl Decoder {
         relation: &Relation,
         changes: Vec<SchemaChange>,
     ) -> Result<()> {
-        let position = self.position();
+        self.changed(relation.id, changes)?;
         let Some(table) = self.tables.get_mut(&relation.id) else { return Ok(()) };
-        self.items.extend(table.flush()?);
-        for change in changes {
-            self.touched = true;
-            match &change {
-                SchemaChange::Unsupported { .. } => table.stopped = true,
-                followed => table.schema = Arc::clone(followed.table()),
-            }
-            self.items.push(StreamItem::Schema { change, position });
-        }
         table.older = false;
         table.buffer = match table.stopped {
             true => None,
@@ -317,10 +308,18 @@ impl Decoder {
         id: u32,
         changes: Vec<SchemaChange>,
     ) -> Result<()> {
+        self.changed(id, changes)?;
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.buffer = None;
+        }
+        Ok(())
+    }
+
+    /// Hands on what changed in a table, behind the rows of before.
+    fn changed(&mut self, id: u32, changes: Vec<SchemaChange>) -> Result<()> {
         let position = self.position();
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
         self.items.extend(table.flush()?);
-        table.buffer = None;
         for change in changes {
             self.touched = true;
             match &change {
