@@ -6,6 +6,7 @@
 //! another connector.
 
 mod batch;
+pub mod canonical;
 mod checkpoint;
 mod error;
 mod exception;
@@ -24,6 +25,7 @@ mod selection;
 mod spelling;
 mod state;
 pub mod traits;
+pub mod view;
 mod write;
 
 pub use batch::{ChangeBatch, Commit, CommitRun, Op, Unchanged};

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::view::Inspect;
 use crate::{
     ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Refused, Remedy,
     Replaced, Result, SchemaChange, SourceIdentity, TableName, TablePlan, TableSchema,
@@ -52,6 +53,11 @@ pub trait Source: Send + Sync {
 
     /// What an operator asks for.
     fn operations(&self) -> &dyn SourceOperations;
+
+    /// Looks at its tables, if it can.
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
 }
 
 /// Tells how a table is to follow.
@@ -298,6 +304,11 @@ pub trait Destination: Send + Sync {
 
     /// Removes the pipeline's state, staging and target tables; tells what was removed.
     async fn teardown(&self, pipeline: &str) -> Result<Vec<String>>;
+
+    /// Looks at its tables, if it can.
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
 }
 
 /// Fills a staging table.

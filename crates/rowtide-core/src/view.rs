@@ -1,0 +1,95 @@
+//! Looking at a table's rows as they stand at one moment, so that two sides can be compared.
+//!
+//! Both ends show a table as the *source's* columns in the source's Arrow types, whatever types
+//! the rows are stored in: a value that was carried over exactly is the same Arrow value on both
+//! sides. What the rows' canonical form is, and how it is summed up, says [`crate::canonical`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+
+use crate::canonical::{BucketSet, Digest};
+use crate::{Checkpoint, Result, TablePlan};
+
+/// A system whose tables can be looked at.
+#[async_trait]
+pub trait Inspect: Send + Sync {
+    /// Opens a consistent view of one table.
+    ///
+    /// # Errors
+    /// `SchemaDrift` if the table's columns are not those of `request.plan`; `Access` if the view
+    /// could be of fewer rows than the table has (row security, a view in the table's place).
+    async fn view(&self, request: ViewRequest) -> Result<Box<dyn TableView>>;
+}
+
+/// Which table to look at, and how.
+#[derive(Debug, Clone)]
+pub struct ViewRequest {
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The table: a source looks at `plan.source`, a destination at `plan.target`.
+    pub plan: TablePlan,
+    /// A condition in SQL that rows fulfil, in words that both sides understand.
+    pub condition: Option<String>,
+    /// Close a batch at about this many bytes.
+    pub batch_bytes: usize,
+    /// No statement that reads the whole table takes much longer than this, where the system can
+    /// read it in pieces.
+    pub statement: Duration,
+}
+
+/// When a view was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Of a source: a place that a stream reaches only behind everything the view shows. Of a
+    /// destination: its checkpoint, read with the rows; the view shows everything below it.
+    pub checkpoint: Checkpoint,
+    /// Words of the source from which it later tells what has changed since
+    /// ([`RowsOf::Since`]).
+    pub mark: Option<String>,
+}
+
+/// A consistent view of one table. Dropping it ends its connection.
+#[async_trait]
+pub trait TableView: Send {
+    /// When it was taken.
+    fn moment(&self) -> &Moment;
+
+    /// Sums the table up inside the system, without reading its rows here; `None` if the system
+    /// cannot do that for this table, whose rows are then to be read.
+    async fn digest(&mut self, bucket_bits: u32) -> Result<Option<Digest>>;
+
+    /// Counts the rows.
+    async fn count(&mut self) -> Result<u64>;
+
+    /// Begins to read rows, from the beginning, giving up what was being read.
+    async fn begin(&mut self, rows: RowsOf) -> Result<()>;
+
+    /// The next rows; `None` at the end.
+    async fn next(&mut self) -> Result<Option<ViewedRows>>;
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone)]
+pub enum RowsOf {
+    /// All.
+    All,
+    /// Those of these buckets. A system that cannot tell may give others too.
+    Buckets(BucketSet),
+    /// Those under these keys ([`TableSchema::key_arrow`](crate::TableSchema::key_arrow)).
+    Keys(RecordBatch),
+    /// Those that are new or changed since the moment that bore this mark. Only of sources that
+    /// give marks; others give all.
+    Since(String),
+}
+
+/// Rows of a view.
+#[derive(Debug, Clone)]
+pub struct ViewedRows {
+    /// The rows, as [`TableSchema::arrow`](crate::TableSchema::arrow) of the plan's source.
+    pub rows: RecordBatch,
+    /// Per row a number that is another one after any change of the row, if the system has such.
+    pub versions: Option<Vec<u64>>,
+}
