@@ -1,59 +1,87 @@
 //! Measures Rowtide and the limits of its surroundings on the same data, in one run.
 //!
 //! Absolute times drift on shared machines; what counts is the ratio of two figures of one run.
-//! Every result is compared row by row before its figure is printed.
+//! Every result is compared row by row before its figure is taken down.
 
 #![expect(clippy::print_stdout, reason = "the report is what this program is for")]
 
 mod arena;
+mod catching_up;
 mod copy;
+mod data;
+mod delays;
 mod drain;
+mod idle;
 mod kills;
 mod large;
 mod latency;
+mod limits;
+mod options;
+mod outage;
+mod plot;
+mod ranges;
+mod report;
+mod rounds;
+mod series;
+mod session;
+mod skew;
+mod start;
 mod stopwatch;
+mod targets;
+mod toast;
+mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use rowtide_testkit::Result;
 
-/// What to measure, and how much of it.
-#[derive(Debug, Parser)]
-pub(crate) struct Options {
-    /// The binary to measure.
-    #[arg(long, default_value = "target/release/rowtide")]
-    binary: PathBuf,
-    /// Which measurements: copy, drain, latency, large, kills.
-    #[arg(long, value_delimiter = ',', default_value = "copy,drain,latency,large")]
-    only: Vec<String>,
-    /// Parameters of the destination's URL, for example `?threads=2`.
-    #[arg(long, default_value = "")]
-    parameters: String,
-    /// Rows of the wide table that is copied.
-    #[arg(long, default_value_t = 1_000_000)]
-    copy_rows: u64,
-    /// Inserts of the backlog; half as many updates and a tenth as many deletes follow.
-    #[arg(long, default_value_t = 300_000)]
-    drain_inserts: u64,
-    /// Rows updated by one transaction.
-    #[arg(long, default_value_t = 2_000_000)]
-    large_rows: u64,
-    /// Seconds of the steady load, and of the load under kills.
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Single-row transactions per second of the steady load.
-    #[arg(long, default_value_t = 500)]
-    rate: u64,
-    /// Scale of pgbench under kills.
-    #[arg(long, default_value_t = 10)]
-    scale: u64,
+use options::{Options, Part, Program};
+use report::{Line, Machine, Outcome, Section, write};
+
+/// A measurement: its number and its name on the command line, its title, and how it is made.
+struct Measurement {
+    number: &'static str,
+    name: &'static str,
+    title: &'static str,
+    measure: fn(&Options) -> Result<Outcome>,
 }
 
+const fn measurement(
+    [number, name, title]: [&'static str; 3],
+    measure: fn(&Options) -> Result<Outcome>,
+) -> Measurement {
+    Measurement { number, name, title, measure }
+}
+
+const MEASUREMENTS: &[Measurement] = &[
+    measurement(["w1", "copy", "W1: copying"], copy::measure),
+    measurement(["w2", "drain", "W2: draining a backlog"], drain::measure),
+    measurement(["w3", "latency", "W3: latency of small transactions"], latency::measure),
+    measurement(["w4", "large", "W4: one large transaction"], large::measure),
+    measurement(["w5", "toast", "W5: updates beside large values"], toast::measure),
+    measurement(["w6", "skew", "W6: forty tables, skewed"], skew::measure),
+    measurement(["w7", "outage", "W7: catching up after an outage"], outage::measure),
+    measurement(["idle", "idle", "An idle pipeline"], idle::measure),
+    measurement(["start", "start", "Cold start"], start::measure),
+    measurement(["kills", "kills", "Under kill -9"], kills::measure),
+];
+
+/// Made only if it is asked for: it shows correctness and not speed.
+const ON_DEMAND: &str = "kills";
+
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match options.only.iter().try_for_each(|name| measure(name, &options)) {
+    let program = Program::parse();
+    let done = match program.part {
+        Some(Part::Limit(job)) => limits::run(&job).and_then(|done| {
+            println!("{}", serde_json::to_string(&done).map_err(|e| e.to_string())?);
+            Ok(())
+        }),
+        None => measure(&program.options.settled()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("error: {error}");
@@ -62,21 +90,52 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(name: &str, options: &Options) -> Result<()> {
-    println!("\n## {name}\n");
-    let rows = match name {
-        "copy" => copy::measure(options)?,
-        "drain" => drain::measure(options)?,
-        "latency" => latency::measure(options)?,
-        "large" => large::measure(options)?,
-        "kills" => kills::measure(options)?,
-        other => return Err(format!("there is no measurement called `{other}`")),
-    };
-    for (what, figure) in rows {
-        println!("| {what} | {figure} |");
+/// Makes the measurements that were chosen and writes the report. One that fails, or whose result
+/// differs from its source, has no figures in it, and is the error in the end.
+fn measure(options: &Options) -> Result<()> {
+    let machine = Machine::this(options)?;
+    let (mut sections, mut failures) = (Vec::new(), Vec::new());
+    for Measurement { number, name, title, measure } in chosen(&options.only)? {
+        println!("measuring {number} ({name})");
+        let started = Instant::now();
+        let outcome = measure(options).unwrap_or_else(|error| {
+            println!("{name} failed: {error}");
+            failures.push(*name);
+            let said = Line::said("failed", error.lines().next().unwrap_or_default());
+            Outcome { lines: vec![said], ..Outcome::default() }
+        });
+        println!("{name} took {:.0} s", started.elapsed().as_secs_f64());
+        sections.push(Section { name, title, outcome });
     }
-    Ok(())
+    let page = write(&directory(options), &machine, &sections)?;
+    println!("{}", std::fs::read_to_string(&page).map_err(|e| e.to_string())?);
+    println!("written to {}", page.display());
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(format!("these failed: {}", failures.join(", "))),
+    }
 }
 
-/// Lines of the report: what, and its figure.
-pub(crate) type Rows = Vec<(String, String)>;
+/// The measurements that `only` names.
+fn chosen(only: &[String]) -> Result<Vec<&'static Measurement>> {
+    let is_known = |asked: &str| MEASUREMENTS.iter().any(|m| m.number == asked || m.name == asked);
+    if let Some(unknown) = only.iter().find(|asked| !is_known(asked)) {
+        let known: Vec<&str> = MEASUREMENTS.iter().map(|m| m.number).collect();
+        return Err(format!("`{unknown}` is none of the measurements: {}", known.join(", ")));
+    }
+    let is_asked = |m: &&Measurement| match only.is_empty() {
+        true => m.name != ON_DEMAND,
+        false => only.iter().any(|asked| asked == m.number || asked == m.name),
+    };
+    Ok(MEASUREMENTS.iter().filter(is_asked).collect())
+}
+
+/// Where the report goes: below the workspace, unless it is said.
+fn directory(options: &Options) -> PathBuf {
+    if let Some(directory) = &options.into {
+        return directory.clone();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace.canonicalize().unwrap_or(workspace);
+    workspace.join(if options.write { "docs/performance" } else { "target/bench" })
+}

@@ -1,16 +1,37 @@
-//! Wall time, CPU time and peak memory of one process.
+//! Wall time, CPU time and peak memory of a process, and the CPU time of a server meanwhile.
 
-use std::process::Command;
+mod server;
+
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rowtide_testkit::{Finished, Result, Rowtide, peak_rss_bytes, wait_for};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use server::ServerClock;
 
 /// What a process took.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Taken {
+    /// Seconds.
     pub(crate) wall: f64,
+    /// Seconds of user and system time of the process that was measured.
     pub(crate) cpu: f64,
+    /// The same of all processes of the servers meanwhile.
+    pub(crate) server_cpu: f64,
     pub(crate) peak_bytes: u64,
+}
+
+impl Taken {
+    /// This, and then `next`.
+    pub(crate) fn and(self, next: Self) -> Self {
+        Self {
+            wall: self.wall + next.wall,
+            cpu: self.cpu + next.cpu,
+            server_cpu: self.server_cpu + next.server_cpu,
+            peak_bytes: self.peak_bytes.max(next.peak_bytes),
+        }
+    }
 }
 
 impl std::fmt::Display for Taken {
@@ -21,40 +42,95 @@ impl std::fmt::Display for Taken {
 }
 
 /// Runs `rowtide` to its end.
-pub(crate) fn time_rowtide(mut rowtide: Rowtide, limit: Duration) -> Result<(Taken, Finished)> {
+pub(crate) fn time_rowtide(rowtide: Rowtide, limit: Duration) -> Result<(Taken, Finished)> {
     let started = Instant::now();
-    let mut taken = Taken::default();
-    wait_for("rowtide to end", limit, || {
-        sample(rowtide.pid(), &mut taken);
-        Ok((!rowtide.is_running()).then_some(()))
-    })?;
+    let mut taken = watch(rowtide.pid(), limit)?;
+    let finished = rowtide.wait(limit)?.success()?;
     taken.wall = started.elapsed().as_secs_f64();
-    Ok((taken, rowtide.wait(limit)?.success()?))
+    Ok((taken, finished))
 }
 
 /// Runs another program to its end, its output thrown away.
-pub(crate) fn time_command(command: &mut Command) -> Result<f64> {
+pub(crate) fn time_command(command: &mut Command, limit: Duration) -> Result<Taken> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    time_all(std::slice::from_mut(command), limit)
+}
+
+/// Runs programs at the same time until the last has ended: the sum of their CPU times and peaks.
+pub(crate) fn time_all(commands: &mut [Command], limit: Duration) -> Result<Taken> {
     let started = Instant::now();
-    let output = command.output().map_err(|e| format!("start {command:?}: {e}"))?;
+    let mut children = Vec::new();
+    for command in commands.iter_mut() {
+        children.push(command.spawn().map_err(|e| format!("start {command:?}: {e}"))?);
+        // Else our end of a pipe between two of them would stay open.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+    let mut whole = Taken::default();
+    for child in &children {
+        let taken = watch(child.id(), limit)?;
+        whole.cpu += taken.cpu;
+        whole.peak_bytes += taken.peak_bytes;
+    }
+    whole.wall = started.elapsed().as_secs_f64();
+    for (command, child) in commands.iter().zip(children) {
+        finish(command, child)?;
+    }
+    Ok(whole)
+}
+
+/// Waits for the end of `child`; what it complained of is the error.
+pub(crate) fn finish(command: &Command, child: Child) -> Result<Vec<u8>> {
+    let output = child.wait_with_output().map_err(|e| format!("wait for {command:?}: {e}"))?;
     match output.status.success() {
-        true => Ok(started.elapsed().as_secs_f64()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
+        true => Ok(output.stdout),
+        false => {
+            let said = [output.stdout, output.stderr].concat();
+            Err(format!("{command:?}: {}", String::from_utf8_lossy(&said).trim()))
+        }
     }
 }
 
-fn sample(pid: u32, taken: &mut Taken) {
-    if let Some(peak) = peak_rss_bytes(pid) {
-        taken.peak_bytes = taken.peak_bytes.max(peak);
-    }
-    if let Some(cpu) = cpu_seconds(pid) {
-        taken.cpu = taken.cpu.max(cpu);
-    }
+/// What the process `pid`, a child of ours, takes until it ends. It is not reaped: a process that
+/// has ended keeps its times until somebody asks how it ended.
+fn watch(pid: u32, limit: Duration) -> Result<Taken> {
+    let mut taken = Taken::default();
+    wait_for("a process to end", limit, || {
+        if let Some(peak) = peak_rss_bytes(pid) {
+            taken.peak_bytes = taken.peak_bytes.max(peak);
+        }
+        let Some(times) = Times::of(pid) else { return Ok(Some(())) };
+        taken.cpu = taken.cpu.max(times.own);
+        Ok(times.ended.then_some(()))
+    })?;
+    Ok(taken)
 }
 
-/// User and system time, from the kernel's clock ticks (100 a second on Linux).
-fn cpu_seconds(pid: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks / 100.0)
+/// The user and system time that process `pid` has taken so far, in seconds.
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
+    Times::of(pid).map(|times| times.own)
+}
+
+/// The times of a process.
+struct Times {
+    parent: u32,
+    ended: bool,
+    /// User and system time in seconds.
+    own: f64,
+    /// The same of its children that have ended and were reaped.
+    children: f64,
+}
+
+impl Times {
+    /// Reads `/proc/<pid>/stat`, whose clock ticks 100 times a second on Linux.
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+        Some(Self {
+            ended: matches!(*fields.first()?, "Z" | "X"),
+            parent: fields.get(1)?.parse().ok()?,
+            own: (ticks(11)? + ticks(12)?) / 100.0,
+            children: (ticks(13)? + ticks(14)?) / 100.0,
+        })
+    }
 }

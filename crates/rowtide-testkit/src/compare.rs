@@ -9,8 +9,10 @@ use rowtide_sandbox::PostgresServer;
 
 use crate::Result;
 
+mod digest;
 mod render;
 
+pub use digest::Digests;
 use render::{Rendered, Types, rendered};
 
 /// What comparing one table found.
@@ -123,12 +125,7 @@ pub fn compare(
     rows: Rows<'_>,
 ) -> Result<Comparison> {
     let columns = columns((server, db), copied, table)?;
-    let join = |pick: fn(&Rendered) -> &str| -> String {
-        let parts: Vec<String> =
-            columns.iter().map(|column| format!("coalesce({}, '\u{1e}')", pick(column))).collect();
-        // A separator at the end too: psql's output is trimmed, char(n) values are padded.
-        format!("concat({}, '{SEPARATOR}') AS row", parts.join(&format!(", '{SEPARATOR}', ")))
-    };
+    let join = |pick: fn(&Rendered) -> &str| format!("{} AS row", parts(&columns, pick));
     let name = quoted(table);
     let wanted = join(|column| &column.source);
     let source = source_rows(server, db, &format!("SELECT {wanted} FROM {name}"))?;
@@ -146,6 +143,14 @@ pub fn compare(
         ),
     })?;
     Ok(difference(table, &source, &destination))
+}
+
+/// A row as one text, from what `pick` takes for each column.
+fn parts(columns: &[Rendered], pick: fn(&Rendered) -> &str) -> String {
+    let parts: Vec<String> =
+        columns.iter().map(|column| format!("coalesce({}, '\u{1e}')", pick(column))).collect();
+    // A separator at the end too: psql's output is trimmed, char(n) values are padded.
+    format!("concat({}, '{SEPARATOR}')", parts.join(&format!(", '{SEPARATOR}', ")))
 }
 
 fn difference(table: &str, source: &[String], destination: &[String]) -> Comparison {

@@ -15,7 +15,8 @@ mod workload;
 
 pub use binary::binary;
 pub use compare::{
-    Comparison, Copied, Rows, compare, compare_history, compare_tables, duckdb_rows, source_rows,
+    Comparison, Copied, Digests, Rows, compare, compare_history, compare_tables, duckdb_rows,
+    source_rows,
 };
 pub use process::{Finished, Rowtide, RowtideCommand};
 pub use tally::peak_rss_bytes;
