@@ -13,5 +13,14 @@
 //! sides, in no order that a collation could change.
 
 mod digest;
+mod encoder;
+mod form;
+mod hash;
+mod instant;
+mod number;
+mod quote;
+#[cfg(test)]
+mod tests;
 
 pub use digest::{BucketSet, BucketSum, Digest};
+pub use encoder::{Encoder, Hashes};

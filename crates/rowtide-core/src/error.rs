@@ -79,6 +79,8 @@ struct Inner {
     table: Option<TableName>,
     /// Nothing but that table is to blame.
     of_one_table: bool,
+    /// The other side was reached, and said so itself.
+    answered: bool,
 }
 
 impl Error {
@@ -86,7 +88,8 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
         let (hint, source, table) = (None, None, None);
-        Self(Box::new(Inner { kind, message, hint, source, table, of_one_table: false }))
+        let (of_one_table, answered) = (false, false);
+        Self(Box::new(Inner { kind, message, hint, source, table, of_one_table, answered }))
     }
 
     /// Says what to do next.
@@ -116,6 +119,19 @@ impl Error {
     pub fn of_one_table(mut self) -> Self {
         self.0.of_one_table = true;
         self
+    }
+
+    /// Says that the other side was reached and said so itself: no address is mistyped, and what may
+    /// pass is worth waiting for.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.0.answered = true;
+        self
+    }
+
+    /// Whether the other side was reached.
+    pub fn is_answered(&self) -> bool {
+        self.0.answered
     }
 
     /// Names the table that was being written; what was named before is forgotten.

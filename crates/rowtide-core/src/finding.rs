@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::TableName;
+
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,12 +27,30 @@ pub struct Finding {
     pub message: String,
     /// The exact statement or command that fixes it.
     pub fix: Option<String>,
+    /// The table it is about, by its name at the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableName>,
+    /// Whether a pipeline that runs already goes on without that table until it is fixed.
+    pub alone: bool,
 }
 
 impl Finding {
     /// A finding of `severity` about `subject`.
     pub fn new(severity: Severity, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity, subject: subject.into(), message: message.into(), fix: None }
+        let (subject, message) = (subject.into(), message.into());
+        Self { severity, subject, message, fix: None, table: None, alone: false }
+    }
+
+    /// Names the table it is about.
+    #[must_use]
+    pub fn about(self, table: &TableName) -> Self {
+        Self { table: Some(table.clone()), ..self }
+    }
+
+    /// Names the one table that it keeps from being followed: the others can go on.
+    #[must_use]
+    pub fn of_one_table(self, table: &TableName) -> Self {
+        Self { alone: true, ..self.about(table) }
     }
 
     /// Adds the statement or command that fixes it.

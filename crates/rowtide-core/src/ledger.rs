@@ -3,6 +3,8 @@
 //! They stand in the schema `_rowtide` of every destination, are made by it when a pipeline is
 //! opened, and are written like any append table.
 
+mod told;
+
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -12,6 +14,8 @@ use crate::{
     Column, DeleteMode, Identity, MetadataColumns, Mode, Offset, Result, SchemaChange, TableName,
     TablePlan, TableSchema,
 };
+
+pub use told::{Told, told};
 
 /// The schema that holds Rowtide's own tables.
 pub const SCHEMA: &str = "_rowtide";
@@ -75,9 +79,96 @@ const QUARANTINE: (&str, Columns) = (
     ],
 );
 
+const VERIFY: (&str, Columns) = (
+    "verify",
+    &[
+        ("pipeline", Kind::Text),
+        ("source_schema", Kind::Text),
+        ("source_table", Kind::Text),
+        ("extent", Kind::Text),
+        ("verdict", Kind::Text),
+        ("position", Kind::Number),
+        ("mark", Kind::Text),
+        ("rows_at_source", Kind::Number),
+        ("rows_at_destination", Kind::Number),
+        ("differing", Kind::Number),
+        ("unsettled", Kind::Number),
+        ("started_at", Kind::Instant),
+        ("ended_at", Kind::Instant),
+    ],
+);
+
 /// All of these tables.
 pub fn tables() -> Vec<TablePlan> {
-    vec![plan(SCHEMA_HISTORY), plan(QUARANTINE)]
+    vec![plan(SCHEMA_HISTORY), plan(QUARANTINE), plan(VERIFY)]
+}
+
+/// What is told of one table's verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The table at the source.
+    pub table: TableName,
+    /// How much of it was looked at, as a word.
+    pub extent: &'static str,
+    /// What was found, as a word.
+    pub verdict: &'static str,
+    /// As of when, if it was compared.
+    pub position: Option<Offset>,
+    /// Words of the source by which it later tells what has changed since.
+    pub mark: Option<String>,
+    /// Rows at the source.
+    pub rows_at_source: u64,
+    /// Rows at the destination.
+    pub rows_at_destination: u64,
+    /// Keys that differ.
+    pub differing: u64,
+    /// Keys that kept changing.
+    pub unsettled: u64,
+    /// When it began, in microseconds since 1970 UTC.
+    pub started_at: i64,
+    /// When it ended.
+    pub ended_at: i64,
+}
+
+/// How the table `_rowtide.verify` is followed, for whoever reads it.
+pub fn verify_plan() -> TablePlan {
+    plan(VERIFY)
+}
+
+/// The rows that tell of verifications.
+///
+/// # Errors
+/// `Internal` if Arrow refuses them.
+pub fn verify(pipeline: &str, tables: &[Verified]) -> Result<Entry> {
+    let plan = plan(VERIFY);
+    let text = |pick: &dyn Fn(&Verified) -> Option<String>| {
+        Arc::new(tables.iter().map(pick).collect::<StringArray>()) as ArrayRef
+    };
+    let number = |pick: fn(&Verified) -> Option<u64>| {
+        let number = |of: &Verified| pick(of).map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        Arc::new(tables.iter().map(number).collect::<Int64Array>()) as ArrayRef
+    };
+    let instant = |pick: fn(&Verified) -> i64| {
+        let at = TimestampMicrosecondArray::from_iter_values(tables.iter().map(pick));
+        Arc::new(at.with_timezone("UTC")) as ArrayRef
+    };
+    let columns = vec![
+        text(&|_| Some(pipeline.to_owned())),
+        text(&|of| Some(of.table.schema.to_string())),
+        text(&|of| Some(of.table.name.to_string())),
+        text(&|of| Some(of.extent.to_owned())),
+        text(&|of| Some(of.verdict.to_owned())),
+        number(|of| of.position.map(|at| at.0)),
+        text(&|of| of.mark.clone()),
+        number(|of| Some(of.rows_at_source)),
+        number(|of| Some(of.rows_at_destination)),
+        number(|of| Some(of.differing)),
+        number(|of| Some(of.unsettled)),
+        instant(|of| of.started_at),
+        instant(|of| of.ended_at),
+    ];
+    let row = RecordBatch::try_new(plan.target_arrow(), columns)?;
+    Ok(Entry { plan, row })
 }
 
 /// What `op` says of a row that is in quarantine no more; without a key, of all that were.
@@ -202,6 +293,29 @@ mod tests {
         let column = |name: &str| entry.row.column_by_name(name).unwrap().to_data();
         assert_eq!(column("position"), Int64Array::from(vec![17]).into());
         assert_eq!(column("change"), StringArray::from(vec!["column gone dropped"]).into());
+    }
+
+    #[test]
+    fn a_verdict_is_told_with_its_place_and_mark() {
+        let one = Verified {
+            table: TableName::new("public", "t"),
+            extent: "full",
+            verdict: "equal",
+            position: Some(Offset(17)),
+            mark: Some("words".to_owned()),
+            rows_at_source: 3,
+            rows_at_destination: 3,
+            differing: 0,
+            unsettled: 0,
+            started_at: 1,
+            ended_at: 2,
+        };
+        let failed = Verified { position: None, mark: None, verdict: "failed", ..one.clone() };
+        let entry = verify("p", &[one, failed]).unwrap();
+        let column = |name: &str| entry.row.column_by_name(name).unwrap().to_data();
+        assert_eq!(column("position"), Int64Array::from(vec![Some(17), None]).into());
+        assert_eq!(column("verdict"), StringArray::from(vec!["equal", "failed"]).into());
+        assert_eq!(column("mark"), StringArray::from(vec![Some("words"), None]).into());
     }
 
     #[test]

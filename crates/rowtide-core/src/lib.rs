@@ -39,6 +39,8 @@ pub use metadata::MetadataColumns;
 pub use policy::{ValuePolicies, ValuePolicy, ValueRule};
 pub use schema::{Column, Identity, Remedy, SchemaChange, TableName, TableSchema, ext};
 pub use selection::{Pattern, TableSelection};
-pub use state::{DeleteMode, Mode, Phase, PipelineState, SourceIdentity, TablePlan, TableState};
+pub use state::{
+    Awaits, DeleteMode, Mode, Phase, PipelineState, SourceIdentity, TablePlan, TableState,
+};
 pub use traits::{Capabilities, Destination, Source};
 pub use write::{MergeWrite, MultisetWrite, Patches, TableWrite};

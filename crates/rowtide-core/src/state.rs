@@ -67,6 +67,7 @@ impl TablePlan {
             fence: None,
             rows_copied: 0,
             reason: None,
+            awaits: None,
             values: ValueTally::default(),
         }
     }
@@ -110,6 +111,18 @@ impl Phase {
     }
 }
 
+/// What a stopped table waits for. Each look at the source's tables finds out whether it came, so
+/// that nobody has to ask for a new copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaits {
+    /// It was dropped: a table of its name.
+    Table,
+    /// It came while the pipeline was there already, and never was taken in: that whatever keeps it
+    /// from being followed is put right.
+    Correction,
+}
+
 /// What the destination remembers of a table. Written in the same commit as its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableState {
@@ -131,9 +144,25 @@ pub struct TableState {
     pub rows_copied: u64,
     /// Why it stopped.
     pub reason: Option<String>,
+    /// What it waits for since it stopped; nothing if somebody has to decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<Awaits>,
     /// What became of values that the destination's types cannot hold.
     #[serde(default, skip_serializing_if = "ValueTally::is_empty")]
     pub values: ValueTally,
+}
+
+impl TableState {
+    /// The table stopped for `reason`, until somebody or what it `awaits` comes.
+    #[must_use]
+    pub fn stopped(self, reason: String, awaits: Option<Awaits>) -> Self {
+        Self { phase: Phase::Stopped, reason: Some(reason), awaits, ..self }
+    }
+
+    /// Whether it was found, but never taken in.
+    pub fn is_left_out(&self) -> bool {
+        self.phase == Phase::Stopped && self.awaits == Some(Awaits::Correction)
+    }
 }
 
 /// The source's identity (server, database, slot, publication …) as JSON that only the source

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::ledger::Told;
 use crate::view::Inspect;
 use crate::{
     ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Refused, Remedy,
@@ -201,6 +202,10 @@ pub trait ChangeStream: Send {
     /// The end of the source's log as last heard of, as a bare position, for lag.
     fn head(&self) -> u64;
 
+    /// Somebody waits for the end of the log: what the next segment tells of an idle log's progress
+    /// is told at once.
+    fn hurry(&self) {}
+
     /// Acknowledges what is durable once more and ends the session in order. Dropping the stream
     /// instead is safe: the source then only learns later what is durable.
     async fn close(self: Box<Self>) -> Result<()>;
@@ -301,6 +306,13 @@ pub trait Destination: Send + Sync {
 
     /// What is stored of `pipeline`, read without becoming its writer; `None` if nothing is.
     async fn peek(&self, pipeline: &str) -> Result<Option<PipelineState>>;
+
+    /// What `_rowtide.quarantine` tells of the rows of `pipeline`, see [`ledger::told`](crate::ledger::told); with the
+    /// rows' values only if they are asked for. Read without becoming its writer.
+    async fn quarantine(&self, pipeline: &str, with_values: bool) -> Result<Vec<Told>> {
+        let _ = (pipeline, with_values);
+        Ok(Vec::new())
+    }
 
     /// Removes the pipeline's state, staging and target tables; tells what was removed.
     async fn teardown(&self, pipeline: &str) -> Result<Vec<String>>;

@@ -175,6 +175,7 @@ async fn remember(writer: &mut Box<dyn Writer>, plan: &TablePlan, phase: Phase) 
         fence: None,
         rows_copied: 0,
         reason: None,
+        awaits: None,
         values: rowtide_core::ValueTally::default(),
     };
     writer.remember(&state).await.unwrap();

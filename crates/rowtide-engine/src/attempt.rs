@@ -4,6 +4,7 @@
 //! keeps nothing that a later attempt needs: that is all in the destination.
 
 mod attach;
+mod hold;
 mod prepare;
 
 use std::path::PathBuf;
@@ -18,14 +19,14 @@ use rowtide_core::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::command::{Request, TableCommand, decide};
+use crate::command::{Request, TableCommand, TableRequest, decide};
 use crate::copy::{Copied, Copier, CopyContext};
 use crate::pace::Pace;
 use crate::plan::{Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::{Router, Surroundings};
 use crate::{Environment, Pipeline, RunMode, Settings, Summary};
-use prepare::{remember_plans, show_tables, stop_dropped};
+use prepare::{leave_misfits, left_out, remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
 #[derive(Debug, Default)]
@@ -125,7 +126,8 @@ impl<'a> Attempt<'a> {
         let mut writer = destination.open(name).await?;
         self.reached.opened = true;
         fault::point("restart.opened")?;
-        let state = writer.state().await?;
+        let mut state = writer.state().await?;
+        let left_out = left_out(&mut state);
         let discovered = source.discover(&self.settings.selection).await?;
         let mut planned = plan_tables(
             &discovered,
@@ -133,6 +135,7 @@ impl<'a> Attempt<'a> {
             (&state, destination.capabilities()),
             &self.reached.promoted,
         )?;
+        leave_misfits(destination.as_ref(), &state, &mut planned).await?;
         let checkpoint = match planned.iter().any(Planned::is_followed) {
             true => Some(self.attach(writer.as_mut(), &state, &mut planned).await?),
             false => None,
@@ -140,7 +143,8 @@ impl<'a> Attempt<'a> {
         self.reached.attached = true;
         fault::point("restart.attached")?;
         show_tables(self.pipeline, &planned, &state);
-        stop_dropped(writer.as_mut(), &state, &self.settings, &discovered).await?;
+        let known = state.tables.iter().chain(&left_out);
+        stop_dropped(writer.as_mut(), known, &self.settings, &discovered).await?;
         let copies = remember_plans(writer.as_mut(), &planned, &state).await?;
         self.reached.planned = true;
         fault::point("plan.stored")?;
@@ -245,7 +249,17 @@ impl Running<'_> {
             match event {
                 Event::Shutdown => return Ok(Reason::Interrupted),
                 Event::Replan => return Ok(Reason::Replan),
-                Event::Request(request) => self.obey(request).await?,
+                Event::Request(Request::Table(request)) => self.obey(request).await?,
+                Event::Request(Request::Hurry) => {
+                    if let Some(stream) = &self.stream {
+                        stream.hurry();
+                    }
+                }
+                Event::Request(Request::Hold(hold)) => {
+                    if let Some(reason) = self.stand_still(hold).await? {
+                        return Ok(reason);
+                    }
+                }
                 Event::Copied(copied) => self.copied((*copied)?).await?,
                 Event::Segment(segment) => self.segment(segment?).await?,
             }
@@ -264,8 +278,8 @@ impl Running<'_> {
     }
 
     /// Does what an operator asks, or says why not; only a failing destination is an error.
-    async fn obey(&mut self, request: Request) -> Result<()> {
-        let Request { table, command, reply } = request;
+    async fn obey(&mut self, request: TableRequest) -> Result<()> {
+        let TableRequest { table, command, reply } = request;
         let state = self.writer.state().await?;
         let answer = match self.decide(&state, &table, command) {
             Ok((next, said)) => {

@@ -5,6 +5,8 @@ use rowtide_core::{Destination, Error, Phase, Result, TableName, TableState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::hold::Hold;
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,9 +26,20 @@ pub enum TableCommand {
     Skip,
 }
 
-/// A question to a running pipeline.
+/// What is asked of a running pipeline.
 #[derive(Debug)]
-pub struct Request {
+pub enum Request {
+    /// To do something with one table.
+    Table(TableRequest),
+    /// To stand still, and to write what is handed in.
+    Hold(Hold),
+    /// To come to the end of an idle log soon, because somebody waits for it.
+    Hurry,
+}
+
+/// What is asked of one table.
+#[derive(Debug)]
+pub struct TableRequest {
     /// Which table, by its name at the source.
     pub table: TableName,
     /// What is asked.
@@ -98,7 +111,7 @@ pub(crate) fn decide(
             (Phase::Pending, None, "is copied again")
         }
     };
-    let next = TableState { phase, reason, ..known.clone() };
+    let next = TableState { phase, reason, awaits: None, ..known.clone() };
     Ok((Some(next), format!("{table} {said}")))
 }
 

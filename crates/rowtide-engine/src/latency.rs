@@ -59,6 +59,12 @@ impl Latency {
         }
         None
     }
+
+    /// How often each delay was counted: the longest of its bucket, in milliseconds.
+    pub fn spread(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let buckets = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        buckets.map(|(at, count)| (ms(upper(at as u64).min(self.max_micros)), *count))
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a delay for people")]
@@ -117,5 +123,7 @@ mod tests {
         close(0.5, 50.0);
         close(0.99, 99.0);
         assert!((latency.max_ms() - 100.0).abs() < f64::EPSILON);
+        assert_eq!(latency.spread().map(|(_, count)| count).sum::<u64>(), latency.count());
+        assert_eq!(latency.spread().last(), Some((100.0, 2)));
     }
 }

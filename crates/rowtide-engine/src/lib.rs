@@ -19,6 +19,7 @@ mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hold;
 mod latency;
 mod pace;
 mod pipeline;
@@ -28,12 +29,15 @@ mod quarantine;
 mod refusal;
 mod retry;
 mod route;
+mod schedule;
 mod settings;
 mod spool;
 
-pub use command::{Request, Requests, TableCommand, operate};
+pub use command::{Request, Requests, TableCommand, TableRequest, operate};
 pub use environment::Environment;
+pub use hold::{Epoch, Held, Hold, hold};
 pub use latency::Latency;
 pub use pipeline::{Pipeline, Summary};
 pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};
-pub use settings::{RunMode, SchemaPolicy, Settings, TableRule};
+pub use schedule::Schedule;
+pub use settings::{RunMode, SchemaPolicy, Settings, TableRule, VerifySettings};

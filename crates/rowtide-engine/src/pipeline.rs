@@ -46,8 +46,9 @@ pub struct Summary {
 impl Pipeline {
     /// Runs until the work is done, `shutdown` becomes true, or an error needs somebody.
     ///
-    /// Errors that may pass are retried: for ever once the pipeline has run, and for
-    /// `retry_startup` before, so that a mistyped host is not retried for ever.
+    /// Errors that may pass are retried: for ever once the pipeline has run, or if the other side
+    /// was reached and said so itself (a lock, too many connections), and otherwise for
+    /// `retry_startup`, so that a mistyped host is not retried for ever.
     ///
     /// # Errors
     /// The first error that is not transient, after it was stored for `status`.
@@ -99,8 +100,8 @@ impl Pipeline {
                 tracing::warn!(error = %error.chain(), "stopped while an error may still pass");
                 return Ok(Summary { interrupted: true, ..Summary::default() });
             }
-            let patient =
-                ever_ran || self.environment.instant() - started < self.settings.retry_startup;
+            let young = self.environment.instant() - started < self.settings.retry_startup;
+            let patient = ever_ran || young || error.is_answered();
             if !error.kind().is_transient() || !patient {
                 self.store(&error, reached.opened).await;
                 return Err(error);
@@ -176,3 +177,6 @@ impl Replans {
         self.backoff.next_wait(environment);
     }
 }
+
+#[cfg(test)]
+mod tests;

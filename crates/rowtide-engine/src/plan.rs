@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rowtide_core::{
-    Capabilities, Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result, TableName,
-    TablePlan, TableSchema, TableState,
+    Awaits, Capabilities, Error, Fence, MetadataColumns, Mode, Phase, PipelineState, Result,
+    TableName, TablePlan, TableSchema, TableState,
 };
 
 use crate::{RunMode, SchemaPolicy, Settings};
@@ -201,25 +201,43 @@ fn action(
         Phase::Loaded if copied => Ok(Planned { plan, action: Action::Keep }),
         Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
         Phase::Skipped => Ok(Planned { plan, action: Action::Skip }),
+        Phase::Stopped if known.awaits == Some(Awaits::Table) => {
+            Ok(came_again((plan, known), settings, copy))
+        }
         Phase::Stopped => {
             let reason = known.reason.clone().unwrap_or_default();
             Ok(Planned { plan, action: Action::Leave(reason) })
         }
         Phase::Streaming if known.schema.id != plan.source.id => {
-            let what = format!("{name} was dropped and created again at the source");
-            let action = match settings.schema_policy_of(name) == SchemaPolicy::Apply {
-                true if settings.mode == RunMode::Auto => {
-                    tracing::warn!(table = %name, "{what}, so it is copied again");
-                    copy
-                }
-                _ => Action::Leave(format!(
-                    "{what}; copy it again with `rowtide run --resync '{name}'`"
-                )),
-            };
-            Ok(Planned { plan, action })
+            Ok(came_again((plan, known), settings, copy))
         }
         Phase::Streaming => follow(&plan, known),
     }
+}
+
+/// What to do with a table that is at the source again: it is another one, or at least the log does
+/// not have all of its changes.
+fn came_again(
+    (plan, known): (TablePlan, &TableState),
+    settings: &Settings,
+    copy: Action,
+) -> Planned {
+    let name = &plan.source.name;
+    let what = match known.schema.id == plan.source.id {
+        true => format!("{name} is at the source again"),
+        false => format!("{name} was dropped and created again at the source"),
+    };
+    let apply = settings.schema_policy_of(name) == SchemaPolicy::Apply;
+    let action = match apply && settings.mode == RunMode::Auto {
+        true => {
+            tracing::warn!(table = %name, "{what}, so it is copied again");
+            copy
+        }
+        false => {
+            Action::Leave(format!("{what}; copy it again with `rowtide run --resync '{name}'`"))
+        }
+    };
+    Planned { plan, action }
 }
 
 /// Goes on with a table that was copied before, in the version the destination has.
@@ -347,6 +365,22 @@ mod tests {
         let mut waits = settings();
         waits.rules = vec![TableRule { schema: Some(SchemaPolicy::Pause), ..rule("public.*") }];
         assert!(matches!(action_of(&waits, &state), Action::Leave(_)));
+    }
+
+    #[test]
+    fn a_table_that_was_missed_is_copied_again_when_it_comes() {
+        let mut state = remembered(Phase::Stopped);
+        assert!(matches!(action_of(&settings(), &state), Action::Leave(_)));
+        state.tables[0].awaits = Some(Awaits::Table);
+        for id in [7, 8] {
+            state.tables[0].schema.id = id;
+            assert_eq!(action_of(&settings(), &state), Action::Copy);
+            let cdc = Settings { mode: RunMode::Cdc, ..settings() };
+            assert!(matches!(action_of(&cdc, &state), Action::Leave(_)));
+            let mut waits = settings();
+            waits.rules = vec![TableRule { schema: Some(SchemaPolicy::Pause), ..rule("public.*") }];
+            assert!(matches!(action_of(&waits, &state), Action::Leave(_)));
+        }
     }
 
     #[test]

@@ -102,6 +102,25 @@ impl Monitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The durable position alone.
+    pub fn position(&self) -> u64 {
+        self.read(|snapshot| snapshot.stream.position)
+    }
+
+    /// How many bytes of log are not durable yet.
+    pub fn lag_bytes(&self) -> u64 {
+        self.read(|snapshot| snapshot.stream.lag_bytes())
+    }
+
+    /// What the pipeline does, without its tables.
+    pub fn activity(&self) -> Activity {
+        self.read(|snapshot| snapshot.activity.clone())
+    }
+
+    fn read<T>(&self, pick: impl FnOnce(&Snapshot) -> T) -> T {
+        pick(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }

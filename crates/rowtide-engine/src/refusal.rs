@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use rowtide_core::traits::Progress;
-use rowtide_core::{Error, ErrorKind, Phase, Result, TableName, TableState, fault};
+use rowtide_core::{Error, ErrorKind, Phase, Result, TableName, fault};
 
 use crate::Pipeline;
 
@@ -59,9 +59,7 @@ impl Pipeline {
             let mut writer = self.destination.open(&self.name).await?;
             let state = writer.state().await?;
             let Some(known) = state.table(table) else { return Ok(false) };
-            let stopped =
-                TableState { phase: Phase::Stopped, reason: Some(reason.clone()), ..known.clone() };
-            writer.remember(&stopped).await?;
+            writer.remember(&known.clone().stopped(reason.clone(), None)).await?;
             fault::point("table.stopped")?;
             writer.commit(Progress::default()).await.map(|()| true)
         };

@@ -211,6 +211,13 @@ impl Router {
         }
     }
 
+    /// How `table` is followed, if its changes are applied.
+    pub(crate) fn live(&self, table: &TableName) -> Option<&TablePlan> {
+        let live = |route: &&Route| matches!(route.stage, Stage::Live);
+        let mut routes = self.routes.values().filter(live).map(|route| &route.plan);
+        routes.find(|plan| plan.source.name == *table)
+    }
+
     /// An error of a commit, which names a table at the destination if any: the same by its name at
     /// the source.
     pub(crate) fn refused_at_commit(&self, error: Error) -> Error {
@@ -427,6 +434,7 @@ impl Route {
         monitor.table(name, |table| table.phase = Phase::Pending);
         self.stage = Stage::Stopped;
         self.state.phase = Phase::Pending;
+        self.state.awaits = None;
         self.state.reason = Some(reason);
         writer.remember(&self.state).await
     }
@@ -449,8 +457,7 @@ impl Route {
             table.reason = Some(reason.clone());
         });
         self.stage = Stage::Stopped;
-        self.state.phase = Phase::Stopped;
-        self.state.reason = Some(reason);
+        self.state = self.state.clone().stopped(reason, None);
         writer.remember(&self.state).await?;
         fault::point("table.stopped")
     }

@@ -9,6 +9,8 @@ use rowtide_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::Schedule;
+
 /// Which part of copy-then-follow a run does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,6 +90,35 @@ pub struct Settings {
     pub retry_max: Duration,
     /// How long a pipeline that never ran yet is retried before it gives up.
     pub retry_startup: Duration,
+    /// How both sides are compared.
+    pub verify: VerifySettings,
+}
+
+/// How both sides are compared. The engine only hands it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Tables that are compared at the same time.
+    pub connections: usize,
+    /// How long a statement that reads a table may take at the source.
+    pub statement: Duration,
+    /// Bytes of log the destination may be behind; comparing pauses beyond.
+    pub max_lag_bytes: u64,
+    /// How long one table may take.
+    pub timeout: Duration,
+    /// When a running pipeline compares its tables by itself.
+    pub schedule: Option<Schedule>,
+}
+
+impl Default for VerifySettings {
+    fn default() -> Self {
+        Self {
+            connections: 2,
+            statement: Duration::from_secs(1),
+            max_lag_bytes: 64 << 20,
+            timeout: Duration::from_secs(300),
+            schedule: None,
+        }
+    }
 }
 
 impl Settings {
@@ -125,6 +156,7 @@ impl Settings {
             retry_initial: Self::RETRY_INITIAL,
             retry_max: Self::RETRY_MAX,
             retry_startup: Self::RETRY_STARTUP,
+            verify: VerifySettings::default(),
         }
     }
 

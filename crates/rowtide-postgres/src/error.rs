@@ -52,7 +52,8 @@ fn hint_of(state: &str) -> Option<&'static str> {
 
 /// An error the server reported, in its own words but without DETAIL.
 pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<&str>) -> Error {
-    let mut error = Error::new(kind_of(state), format!("{doing}: {message} (SQLSTATE {state})"));
+    let message = format!("{doing}: {message} (SQLSTATE {state})");
+    let mut error = Error::new(kind_of(state), message).answered();
     if is_of_one_table(state) {
         error = error.of_one_table();
     }

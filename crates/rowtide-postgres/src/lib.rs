@@ -12,7 +12,8 @@
 //! place where a value's meaning is decided, so that copy and stream cannot disagree; `client`
 //! and `replication` own the connections; `source` puts them together behind
 //! [`rowtide_core::Source`]. In the other direction, `encode` writes Arrow as rows of `COPY`, and
-//! `destination` puts them in place behind [`rowtide_core::Destination`].
+//! `destination` puts them in place behind [`rowtide_core::Destination`]. `view` looks at a table
+//! of either for [`rowtide_core::view::Inspect`].
 
 mod catalog;
 mod client;
@@ -31,6 +32,7 @@ mod source;
 mod tls;
 mod types;
 mod value;
+mod view;
 
 pub use destination::{OriginUse, PostgresDestination, PostgresDestinationOptions};
 pub use options::{

@@ -44,9 +44,31 @@ pub(crate) fn limited(text: &str, bytes: usize) -> String {
     text[..end].to_owned()
 }
 
+/// The name itself if it fits into `bytes`; else its beginning and a number that the whole of it
+/// gives, so that names which differ only near the end stay apart.
+pub(crate) fn shortened(text: &str, bytes: usize) -> String {
+    const DIGITS: usize = 8;
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    // FNV-1a. It must give the same for ever: things at servers bear the name.
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let hash = text.bytes().fold(0x811c_9dc5, step);
+    format!("{}_{hash:08x}", limited(text, bytes - DIGITS - 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shortened_names_stay_apart_and_the_same() {
+        assert_eq!(shortened("short", 16), "short");
+        assert_eq!(shortened("exactly_sixteen_", 16), "exactly_sixteen_");
+        assert_eq!(shortened("a_name_too_long_1", 16), "a_name__b88157ae");
+        assert_ne!(shortened("a_name_too_long_2", 16), shortened("a_name_too_long_1", 16));
+        assert!(shortened(&"é".repeat(20), 16).len() <= 16);
+    }
 
     #[test]
     fn odd_names_survive() {

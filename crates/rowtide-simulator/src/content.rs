@@ -8,10 +8,10 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 use rowtide_core::{
     DeleteMode, Error, MergeWrite, Mode, MultisetWrite, PipelineState, Result, SchemaChange,
-    TablePlan, TableSchema, TableWrite, fault,
+    TableName, TablePlan, TableSchema, TableWrite, fault, ledger,
 };
 
-use crate::log::{Row, WIDTH, numbers};
+use crate::log::{Row, WIDTH, index_of, numbers};
 
 /// A row of a merge table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +50,37 @@ pub(crate) struct Held {
 pub(crate) struct Content {
     pub(crate) state: PipelineState,
     pub(crate) tables: BTreeMap<usize, Arc<Held>>,
+    /// How many rows of each table were told to be kept out.
+    pub(crate) told: BTreeMap<usize, u64>,
 }
 
 impl Content {
     pub(crate) fn held(&mut self, table: usize) -> &mut Held {
         Arc::make_mut(self.tables.entry(table).or_default())
+    }
+}
+
+impl Content {
+    /// Takes note of rows of the quarantine.
+    ///
+    /// # Errors
+    /// `Internal` if they are not as they are to be.
+    pub(crate) fn tell(&mut self, rows: &RecordBatch) -> Result<()> {
+        let schema = rows.schema();
+        let column = |name: &str| {
+            let at = schema.index_of(name).map_err(|_| malformed("a quarantine of its own"))?;
+            Ok::<_, Error>(rows.column(at).as_string::<i32>().clone())
+        };
+        let (tables, ops) = (column("source_table")?, column("op")?);
+        for row in (0..rows.num_rows()).filter(|row| ops.value(*row) != ledger::RESOLVED) {
+            let table = index_of(&TableName::new("public", tables.value(row)));
+            let table = table.ok_or_else(|| malformed("a row of nobody"))?;
+            // A row that goes is told of too where no key says which one it was.
+            if ops.value(row) != "delete" {
+                *self.told.entry(table).or_default() += 1;
+            }
+        }
+        Ok(())
     }
 }
 

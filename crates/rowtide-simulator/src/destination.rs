@@ -97,6 +97,7 @@ impl Destination for ModelDestination {
             {
                 let fencing_epoch = state.durable.content.state.fencing_epoch;
                 state.durable.content.state = journal.goal.state;
+                state.durable.content.told = journal.goal.told;
                 state.durable.content.state.fencing_epoch = fencing_epoch;
             }
             state.durable.content.state.fencing_epoch += 1;

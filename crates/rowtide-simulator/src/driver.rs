@@ -46,6 +46,10 @@ pub(crate) fn play(scenario: &Scenario, verbose: bool) -> Result<Played, std::io
         let mut tally = state.tally.clone();
         tally.seeds = 1;
         tally.transactions = state.log.transactions.len() as u64;
+        for known in &state.durable.content.state.tables {
+            tally.replaced += known.values.nulled + known.values.as_text;
+            tally.kept_out += known.values.quarantined;
+        }
         Played { violation: state.violation.clone(), tally, hash, trace }
     }))
 }

@@ -17,6 +17,7 @@ mod destination;
 mod driver;
 mod log;
 mod oracle;
+mod refusing;
 mod rows;
 mod scenario;
 mod shrink;

@@ -21,9 +21,9 @@ pub(crate) const WIDTH: usize = 8;
 /// The key's column.
 pub(crate) const KEY: usize = 1;
 /// The column that every update sets.
-const VALUE: usize = 2;
+pub(crate) const VALUE: usize = 2;
 /// The first column whose values the log may leave out.
-const LARGE: usize = 3;
+pub(crate) const LARGE: usize = 3;
 
 /// What a change did, with whole rows.
 #[derive(Debug, Clone, Copy)]

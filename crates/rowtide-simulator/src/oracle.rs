@@ -5,14 +5,16 @@
 //! less, and none of them in part. A table that does not follow the log holds what it held.
 
 mod history;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rowtide_core::{Fence, Phase, TableState};
+use rowtide_core::{Fence, Phase, TableState, ValuePolicy};
 
 use crate::content::{Content, Held};
-use crate::log::{Row, Transaction, WIDTH, apply, index_of, numbers};
+use crate::log::{Effect, Row, Transaction, WIDTH, apply, index_of, numbers};
+use crate::refusing;
 use crate::scenario::Kind;
 use crate::world::{State, Violation};
 
@@ -39,7 +41,7 @@ pub(crate) fn check(state: &mut State) -> Outcome {
         state.tally.comparisons += 1;
         match known.phase {
             Phase::Streaming => {
-                streaming(state, known, table, (held, held_before))?;
+                streaming(state, known, table, (held, held_before, &before))?;
             }
             Phase::Stopped if phase_before != Some(Phase::Stopped) => stopped(state, known, table)?,
             // What came before the change that the log does not tell is in the same commit.
@@ -104,11 +106,31 @@ fn stopped(state: &State, known: &TableState, table: usize) -> Outcome {
     let versions = &state.log.tables[table].versions;
     let retyped =
         |version: &crate::log::Version| matches!(version.ddl, Some(crate::log::Ddl::Retype));
-    if state.refused.contains(&table) || versions.iter().any(retyped) {
+    if has_cause(state, table) || state.refused.contains(&table) || versions.iter().any(retyped) {
         return Ok(());
     }
     let reason = known.reason.as_deref().unwrap_or_default();
     violated("stopped", format!("t{table} stopped without a cause: {reason}"))
+}
+
+/// Whether refused values are reason enough: for the table to stop, or to be copied again for
+/// what a row that was kept out lacks.
+fn has_cause(state: &State, table: usize) -> bool {
+    let spec = state.log.tables[table].spec;
+    let is_cause = match spec.policy {
+        Some(ValuePolicy::Fail) => true,
+        Some(ValuePolicy::Quarantine) => matches!(spec.kind, Kind::Keyed | Kind::Soft),
+        Some(ValuePolicy::Null | ValuePolicy::Text) | None => false,
+    };
+    let refused = |effect: &Effect| match effect {
+        Effect::Insert { row, .. } | Effect::Update { row, .. } | Effect::Move { row, .. } => {
+            refusing::refuses(spec, row, 0)
+        }
+        _ => false,
+    };
+    let changes = state.log.transactions.iter().flat_map(|transaction| &transaction.changes);
+    let mut changes = changes.filter(|change| change.table == table);
+    is_cause && changes.any(|change| refused(&change.effect))
 }
 
 /// Everything that one comparison needs.
@@ -141,6 +163,13 @@ impl Comparison<'_> {
         rows
     }
 
+    /// Those of `rows` that are not kept out, as they are handed over.
+    fn representable(&self, rows: BTreeMap<i64, Row>) -> BTreeMap<i64, Row> {
+        let spec = self.state.log.tables[self.table].spec;
+        let shown = rows.into_iter().filter(|(_, row)| !refusing::keeps_out(spec, row, 0));
+        shown.map(|(id, row)| (id, refusing::replaced(spec, &row, 0).0)).collect()
+    }
+
     /// The newest version that the destination has heard of.
     fn version(&self, copied: u32) -> u32 {
         let streamed = self.state.log.transactions.iter();
@@ -164,7 +193,7 @@ fn streaming(
     state: &State,
     known: &TableState,
     table: usize,
-    (held, before): (&Held, &Held),
+    (held, held_before, before): (&Held, &Held, &Content),
 ) -> Outcome {
     let Some(fence) = &known.fence else {
         return violated("content", format!("t{table} follows without a fence"));
@@ -179,8 +208,10 @@ fn streaming(
         return violated("schema", detail);
     }
     let rows = comparison.rows(|t| comparison.is_covered(t) || comparison.is_applied(t));
+    values::check(&comparison, (known, &rows), (held, held_before, before))?;
+    let rows = comparison.representable(rows);
     match state.log.tables[table].spec.kind {
-        Kind::Keyed | Kind::Soft => keyed(&comparison, &rows, (held, before)),
+        Kind::Keyed | Kind::Soft => keyed(&comparison, &rows, (held, held_before)),
         Kind::Keyless => bag(&comparison, &rows, held),
         Kind::Append => history::check(&comparison, &rows, held),
     }

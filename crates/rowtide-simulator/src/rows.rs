@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_buffer::BooleanBuffer;
 use rowtide_core::{
-    ChangeBatch, Commit, CommitRun, Exceptions, Op, Result, TableSchema, Unchanged,
+    ChangeBatch, Commit, CommitRun, Exceptions, Op, Refused, Replaced, Result, TableSchema,
+    Unchanged,
 };
 
 use crate::log::{Row, numbers};
@@ -21,7 +22,7 @@ pub(crate) fn batch(schema: &TableSchema, rows: &[Row]) -> Result<RecordBatch> {
 }
 
 /// One change on its way into a batch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) op: Op,
     pub(crate) row: Row,
@@ -29,6 +30,10 @@ pub(crate) struct Entry {
     pub(crate) unchanged: u8,
     pub(crate) commit: Commit,
     pub(crate) ordinal: u32,
+    /// How many of its values were replaced.
+    pub(crate) replaced: Replaced,
+    /// Why it is kept out, if it is.
+    pub(crate) refused: Option<Refused>,
 }
 
 /// `entries` as a change batch. What the log does not repeat is null there.
@@ -62,8 +67,20 @@ pub(crate) fn changes(table: &Arc<TableSchema>, entries: &[Entry]) -> Result<Cha
         unchanged: Unchanged::new(numbers(table).into_iter().enumerate().map(mask)),
         commits,
         ordinals: entries.iter().map(|entry| entry.ordinal).collect(),
-        exceptions: Exceptions::default(),
+        exceptions: exceptions(entries),
     })
+}
+
+/// What became of values that are refused.
+fn exceptions(entries: &[Entry]) -> Exceptions {
+    let mut exceptions = Exceptions::default();
+    for (row, entry) in (0_u32..).zip(entries) {
+        if !entry.replaced.is_nothing() {
+            exceptions.replaced.push((row, entry.replaced));
+        }
+        exceptions.refused.extend(entry.refused.clone().map(|refused| (row, refused)));
+    }
+    exceptions
 }
 
 /// The same rows in memory of their own.

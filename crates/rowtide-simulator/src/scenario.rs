@@ -4,6 +4,8 @@
 mod draw;
 mod show;
 
+use rowtide_core::ValuePolicy;
+
 /// How a table follows, and how its rows are identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -23,6 +25,8 @@ pub(crate) struct TableSpec {
     pub(crate) kind: Kind,
     /// It exists only after an [`Act::Create`].
     pub(crate) later: bool,
+    /// What becomes of values that are refused; without it none are.
+    pub(crate) policy: Option<ValuePolicy>,
 }
 
 /// How the destination commits.

@@ -101,7 +101,7 @@ impl Shrinking {
 
     /// Tries the plainest setting of everything.
     fn simpler(&mut self) -> io::Result<bool> {
-        let plainer: [fn(&mut Scenario); 9] = [
+        let plainer: [fn(&mut Scenario); 10] = [
             |s| s.ending = Ending::Nothing,
             |s| s.knobs.flavour = Flavour::Transactional,
             |s| s.knobs.lanes = 1,
@@ -111,6 +111,7 @@ impl Shrinking {
             |s| s.knobs.spool_bytes = 1 << 30,
             |s| s.knobs.segment_changes = 60,
             |s| s.tables.iter_mut().for_each(|table| table.later = false),
+            |s| s.tables.iter_mut().for_each(|table| table.policy = None),
         ];
         let mut changed = false;
         for plain in plainer {

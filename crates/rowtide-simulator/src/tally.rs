@@ -28,6 +28,10 @@ pub struct Tally {
     pub schema_changes: u64,
     /// Tables that stopped.
     pub stopped: u64,
+    /// Values that were replaced, as the pipelines counted them.
+    pub replaced: u64,
+    /// Rows that were kept out, as the pipelines counted them.
+    pub kept_out: u64,
     /// Writers that found themselves fenced off.
     pub fenced: u64,
     /// Histories that ended with a lost position, or a lost row.
@@ -48,6 +52,8 @@ impl Tally {
         self.writes += other.writes;
         self.schema_changes += other.schema_changes;
         self.stopped += other.stopped;
+        self.replaced += other.replaced;
+        self.kept_out += other.kept_out;
         self.fenced += other.fenced;
         self.endings += other.endings;
         for (strike, count) in &other.faults {
@@ -66,8 +72,8 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} histories: {} transactions, {} commits, {} comparisons, {} runs, {} copies begun, \
-             {} in place, {} writes, {} schema changes, {} tables stopped, {} writers fenced, {} lost \
-             positions and rows; faults: {}",
+             {} in place, {} writes, {} schema changes, {} tables stopped, {} values replaced, {} rows \
+             kept out, {} writers fenced, {} lost positions and rows; faults: {}",
             self.seeds,
             self.transactions,
             self.commits,
@@ -78,6 +84,8 @@ impl fmt::Display for Tally {
             self.writes,
             self.schema_changes,
             self.stopped,
+            self.replaced,
+            self.kept_out,
             self.fenced,
             self.endings,
             faults.join(", ")

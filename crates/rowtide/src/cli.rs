@@ -1,8 +1,12 @@
 //! The words of the command line: what was typed, not yet what it means.
 
+mod verify;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use verify::Verify;
 
 /// Copies databases, follows their logs, applies every change exactly once.
 #[derive(Debug, Parser)]
@@ -81,6 +85,10 @@ pub(crate) enum Command {
     Simulate(Simulate),
     /// Tell where a pipeline stands, on both sides
     Status(Status),
+    /// List the rows that are kept out of the destination, and why
+    Quarantine(Quarantine),
+    /// Compare both sides while they change: which rows differ, and how
+    Verify(Verify),
     /// Stop, start, copy again or skip single tables, while the others go on
     Table(Table),
     /// Print the source's changes as JSON lines, without touching a pipeline
@@ -224,6 +232,27 @@ pub(crate) struct Check {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,
+    /// Print everything as one JSON object
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// `rowtide quarantine`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rows are in quarantine because a value cannot be represented and its policy says so. They come back
+with their next version that can be, or with `rowtide table replay TABLE`.
+
+A DuckDB file has one process at a time: while the pipeline runs, it cannot be looked into.")]
+pub(crate) struct Quarantine {
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+    /// Only these tables
+    #[arg(long, value_name = "PATTERN", num_args = 1.., help_heading = "Quarantine")]
+    pub(crate) table: Vec<String>,
+    /// Show each row with its key and its values, which may be confidential
+    #[arg(long, help_heading = "Output")]
+    pub(crate) show_values: bool,
     /// Print everything as one JSON object
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
@@ -393,6 +422,9 @@ mod tests {
             "demo",
             "simulate",
             "status",
+            "verify",
+            "quarantine",
+            "table",
             "tap",
             "teardown",
             "init",

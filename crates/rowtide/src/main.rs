@@ -9,6 +9,7 @@ mod json;
 mod output;
 mod registry;
 mod signals;
+mod verification;
 
 use std::process::ExitCode;
 

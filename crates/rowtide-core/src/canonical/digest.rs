@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::Hashes;
+
 /// The sums of one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BucketSum {
@@ -42,6 +44,23 @@ impl Digest {
     pub fn bucket_of(&self, key: u64) -> usize {
         let mask = self.buckets.len() as u64 - 1;
         usize::try_from(key & mask).unwrap_or(0)
+    }
+
+    /// Adds rows.
+    pub fn add(&mut self, rows: &Hashes) {
+        for ((key, first), second) in rows.keys.iter().zip(&rows.first).zip(&rows.second) {
+            let bucket = self.bucket_of(*key);
+            self.buckets[bucket].add((*first, *second));
+        }
+    }
+
+    /// Adds the rows of `other`, which has as many buckets.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            sum.rows += more.rows;
+            sum.first = sum.first.wrapping_add(more.first);
+            sum.second = sum.second.wrapping_add(more.second);
+        }
     }
 
     /// How many rows there are in all.

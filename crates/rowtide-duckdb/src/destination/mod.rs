@@ -15,11 +15,15 @@ mod schema;
 mod session;
 mod state;
 mod teardown;
+mod told;
+mod view;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rowtide_core::ledger::Told;
 use rowtide_core::traits::{Loader, Progress, Writer};
+use rowtide_core::view::Inspect;
 use rowtide_core::{
     Capabilities, Checkpoint, Destination, Error, Finding, PipelineState, Result, SchemaChange,
     SourceIdentity, TablePlan, TableState, TableWrite,
@@ -27,7 +31,7 @@ use rowtide_core::{
 
 use self::session::Session;
 use crate::error::During;
-use crate::ffi::Cell;
+use crate::ffi::{Cell, Connection};
 use crate::file;
 use crate::options::DuckdbOptions;
 
@@ -117,6 +121,19 @@ impl Destination for DuckdbDestination {
             Ok(read.flatten())
         })
         .await
+    }
+
+    async fn quarantine(&self, pipeline: &str, with_values: bool) -> Result<Vec<Told>> {
+        let (options, pipeline) = (Arc::clone(&self.options), pipeline.to_owned());
+        file::blocking(move || {
+            let told = |connection: &Connection| told::read(connection, &pipeline, with_values);
+            Ok(file::read(&options, told)?.unwrap_or_default())
+        })
+        .await
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
     }
 
     async fn teardown(&self, pipeline: &str) -> Result<Vec<String>> {

@@ -1,11 +1,13 @@
 //! Net changes of a table without a key: for each removed row, one equal row goes.
 //!
 //! Equal rows are numbered on both sides, and the n-th of the one takes the n-th of the other.
-//! NULL equals NULL.
+//! NULL equals NULL. Rows are paired exactly first. What is left then is paired with 0 and -0
+//! taken for one: DuckDB makes them one when it packs a column, so the very row may not be there
+//! any more.
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field};
-use rowtide_core::{DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan, fault};
+use arrow_schema::{DataType, FieldRef};
+use rowtide_core::{Column, DeleteMode, Error, Mode, MultisetWrite, Result, TablePlan, fault};
 
 use super::apply::{deleted_column, marks, renamed};
 use super::session::Session;
@@ -80,11 +82,44 @@ fn keep_row_numbers(session: &mut Session, target: &TableRef) -> Result<()> {
 /// The value in a form that is equal only to itself: DuckDB takes 0 and -0 for equal, and a month
 /// and 30 days. Their texts differ. The text of a struct alone would not do, as texts in it may
 /// look like what is around them.
-fn exact(field: &Field, value: &str) -> String {
-    match is_exact(field.data_type()) {
+fn exact(data_type: &DataType, value: &str) -> String {
+    match is_exact(data_type) {
         true => value.to_owned(),
-        false if has_fields(field.data_type()) => format!("row({value}, ({value})::VARCHAR)"),
+        false if has_fields(data_type) => format!("row({value}, ({value})::VARCHAR)"),
         false => format!("({value})::VARCHAR"),
+    }
+}
+
+/// The same with 0 and -0 as one. Within lists and structs each value is looked at by itself:
+/// `depth` keeps the names of nested lambdas apart.
+fn by_value(data_type: &DataType, value: &str, depth: usize) -> String {
+    match data_type {
+        _ if is_exact(data_type) => value.to_owned(),
+        DataType::Float32 | DataType::Float64 => {
+            let text = exact(data_type, value);
+            format!("CASE {text} WHEN '-0.0' THEN '0.0' ELSE {text} END")
+        }
+        DataType::List(item) => {
+            let each = format!("x{depth}");
+            let form = by_value(item.data_type(), &each, depth + 1);
+            format!("list_transform({value}, lambda {each}: {form})")
+        }
+        DataType::Struct(fields) => {
+            // By place: names may be anything.
+            let forms = join(fields.iter().zip(1..), ", ", |(field, at): (&FieldRef, usize)| {
+                by_value(field.data_type(), &format!("struct_extract_at({value}, {at})"), depth)
+            });
+            format!("CASE WHEN ({value}) IS NOT NULL THEN row({forms}) END")
+        }
+        _ => exact(data_type, value),
+    }
+}
+
+fn has_floats(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => has_floats(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        other => matches!(other, DataType::Float32 | DataType::Float64),
     }
 }
 
@@ -107,14 +142,37 @@ fn is_exact(data_type: &DataType) -> bool {
 /// Finds one row of the target for each staged row. Returns a temporary table with the target
 /// row's `id` beside the staged columns.
 fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<TableRef> {
+    let matched = session.temporary("rowtide_matched");
+    let pairing = || format!("finding the removed rows of {}", plan.target);
+    let pairs = pairs(session, plan, (stage, "true", "true"), exact)?;
+    session.execute(&format!("CREATE OR REPLACE TEMP TABLE {matched} AS {pairs}"), pairing)?;
+    if plan.source.columns.iter().any(|column| has_floats(column.field.data_type())) {
+        let left = |id: &str| format!("rowid NOT IN (SELECT {id} FROM {matched})");
+        let unpaired = format!("SELECT count(*) FROM {stage} WHERE {}", left("staged"));
+        if session.count(&unpaired)? > 0 {
+            let rest = (stage, &*left("staged"), &*left("id"));
+            let pairs = self::pairs(session, plan, rest, |kind, value| by_value(kind, value, 0))?;
+            session.execute(&format!("INSERT INTO {matched} {pairs}"), pairing)?;
+        }
+    }
+    Ok(matched)
+}
+
+/// The statement that pairs the rows of `stage` and of the target for which the conditions hold
+/// by what `form` makes of their values.
+fn pairs(
+    session: &Session,
+    plan: &TablePlan,
+    (stage, staged, standing): (&TableRef, &str, &str),
+    form: impl Fn(&DataType, &str) -> String,
+) -> Result<String> {
     let target = session.target(plan);
     let columns = || plan.source.columns.iter().enumerate();
-    let staged =
-        join(columns(), ", ", |(index, column)| exact(&column.field, &format!("c{index}")));
-    let standing =
-        join(columns(), ", ", |(index, column)| format!("{} AS c{index}", Ident(column.name())));
-    let equal = join(columns(), " AND ", |(index, column)| {
-        let [w, h] = ["w", "h"].map(|side| exact(&column.field, &format!("{side}.c{index}")));
+    let form = |column: &Column, value: &str| form(column.field.data_type(), value);
+    let key = join(columns(), ", ", |(at, column)| form(column, &format!("c{at}")));
+    let values = join(columns(), ", ", |(at, column)| format!("{} AS c{at}", Ident(column.name())));
+    let equal = join(columns(), " AND ", |(at, column)| {
+        let [w, h] = ["w", "h"].map(|side| form(column, &format!("{side}.c{at}")));
         format!("{w} IS NOT DISTINCT FROM {h}")
     });
     let alive = match plan.delete {
@@ -122,16 +180,13 @@ fn pair(session: &mut Session, plan: &TablePlan, stage: &TableRef) -> Result<Tab
         DeleteMode::Soft => format!("{} IS DISTINCT FROM true", Ident(deleted_column(plan)?)),
     };
     let each = if fault::planted("multiset-removes-all") { "true" } else { "w.n = h.n" };
-    let matched = session.temporary("rowtide_matched");
     // Only rows equal to a staged one are numbered, not the whole table.
-    let sql = format!(
-        "CREATE OR REPLACE TEMP TABLE {matched} AS \
-         WITH want AS (SELECT *, row_number() OVER (PARTITION BY {staged}) AS n FROM {stage}), \
-         standing AS (SELECT rowid AS id, {standing} FROM {target} WHERE {alive}), \
-         equals AS (SELECT * FROM standing AS h SEMI JOIN {stage} AS w ON {equal}), \
-         have AS (SELECT *, row_number() OVER (PARTITION BY {staged}) AS n FROM equals) \
+    Ok(format!(
+        "WITH wanted AS (SELECT rowid AS staged, * FROM {stage} WHERE {staged}), \
+         want AS (SELECT *, row_number() OVER (PARTITION BY {key}) AS n FROM wanted), \
+         standing AS (SELECT rowid AS id, {values} FROM {target} WHERE {alive} AND {standing}), \
+         equals AS (SELECT * FROM standing AS h SEMI JOIN wanted AS w ON {equal}), \
+         have AS (SELECT *, row_number() OVER (PARTITION BY {key}) AS n FROM equals) \
          SELECT h.id, w.* FROM want AS w JOIN have AS h ON {each} AND {equal}"
-    );
-    session.execute(&sql, || format!("finding the removed rows of {}", plan.target))?;
-    Ok(matched)
+    ))
 }

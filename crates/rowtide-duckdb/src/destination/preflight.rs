@@ -49,7 +49,8 @@ fn look_at_columns(plan: &TablePlan) -> Vec<Finding> {
     let subject = format!("table {}", plan.target);
     let mut findings = Vec::new();
     let mut problem = |message: String| {
-        findings.push(Finding::new(Severity::Error, subject.clone(), message));
+        let finding = Finding::new(Severity::Error, subject.clone(), message);
+        findings.push(finding.about(&plan.source.name));
     };
     let schema = plan.target_arrow();
     if schema.fields().is_empty() {
@@ -83,14 +84,12 @@ fn look_for_collisions(tables: &[TablePlan]) -> Vec<Finding> {
     for plan in tables {
         let name = (fold(&plan.target.schema), fold(&plan.target.name));
         if let Some(other) = seen.insert(name, plan) {
-            findings.push(Finding::new(
-                Severity::Error,
-                format!("table {}", plan.target),
-                format!(
-                    "{} and {} have one name in DuckDB, which does not tell case apart",
-                    other.target, plan.target
-                ),
-            ));
+            let message = format!(
+                "{} and {} have one name in DuckDB, which does not tell case apart",
+                other.target, plan.target
+            );
+            let finding = Finding::new(Severity::Error, format!("table {}", plan.target), message);
+            findings.push(finding.about(&plan.source.name));
         }
     }
     findings
@@ -110,6 +109,7 @@ fn look_inside(connection: &Connection, tables: &[TablePlan]) -> Result<Vec<Find
             let message = format!("{standing} stands in the database and Rowtide did not make it");
             findings.push(
                 Finding::new(Severity::Error, subject, message)
+                    .about(&plan.source.name)
                     .with_fix("drop or rename that table, or give this one another target"),
             );
         }

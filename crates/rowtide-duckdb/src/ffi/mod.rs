@@ -12,11 +12,13 @@ mod appender;
 mod connection;
 mod failure;
 mod statement;
+mod stream;
 
 pub(crate) use appender::Appender;
 pub(crate) use connection::{Connection, Database, Filling};
 pub(crate) use failure::{Class, Failure};
 pub(crate) use statement::{Cell, Statement, Value};
+pub(crate) use stream::Stream;
 
 use std::ffi::CString;
 

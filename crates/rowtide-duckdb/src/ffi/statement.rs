@@ -89,6 +89,10 @@ impl Statement {
         self.run(values)?.rows()
     }
 
+    pub(super) fn raw(&self) -> sys::duckdb_prepared_statement {
+        self.raw
+    }
+
     fn run(&mut self, values: &[Value<'_>]) -> Result<Rows> {
         for (index, value) in (1_u64..).zip(values) {
             // SAFETY: the statement is live; DuckDB copies the bound text.
@@ -142,6 +146,10 @@ pub(super) fn run(
 pub(super) struct Rows(sys::duckdb_result);
 
 impl Rows {
+    pub(super) fn raw(&mut self) -> *mut sys::duckdb_result {
+        &raw mut self.0
+    }
+
     pub(super) fn rows_changed(&mut self) -> u64 {
         // SAFETY: the result is live.
         unsafe { sys::duckdb_rows_changed(&raw mut self.0) }

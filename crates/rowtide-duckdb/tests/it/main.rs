@@ -11,6 +11,8 @@ mod apply;
 mod checkpoints;
 mod epochs;
 mod faults;
+mod keyless;
 mod load;
 mod support;
 mod types;
+mod view;

@@ -139,6 +139,7 @@ pub(crate) fn state_of(plan: &TablePlan, phase: Phase) -> TableState {
         fence: None,
         rows_copied: 0,
         reason: None,
+        awaits: None,
         values: rowtide_core::ValueTally::default(),
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rowtide_core::traits::{AttachRequest, Progress, Setback, Writer};
 use rowtide_core::{
-    Checkpoint, Error, ErrorKind, Phase, PipelineState, Remedy, Result, SourceIdentity, TableState,
-    fault,
+    Awaits, Checkpoint, Error, ErrorKind, Phase, PipelineState, Remedy, Result, SourceIdentity,
+    TableState, fault,
 };
 
 use super::Attempt;
@@ -111,16 +111,21 @@ impl Attempt<'_> {
         let copied = *remedy == Remedy::Copy
             && self.settings.mode != RunMode::Cdc
             && self.settings.schema_policy_of(table) == SchemaPolicy::Apply;
-        let phase = if copied { Phase::Pending } else { Phase::Stopped };
+        let standing = known.cloned().unwrap_or_else(|| one.state(Phase::Pending));
         if copied {
             tracing::warn!(%table, reason, "table is copied again");
             one.action = Action::Copy;
-        } else {
-            tracing::error!(%table, reason, "table stopped");
-            one.action = Action::Leave(reason.clone());
+            let reason = Some(reason.clone());
+            return Some(TableState { phase: Phase::Pending, reason, awaits: None, ..standing });
         }
-        let known = known.cloned().unwrap_or_else(|| one.state(phase));
-        Some(TableState { phase, reason: Some(reason.clone()), ..known })
+        tracing::error!(%table, reason, "table stopped");
+        one.action = Action::Leave(reason.clone());
+        // One that never was in place is taken in as soon as it is put right, without being asked.
+        let awaits = match &standing.fence {
+            Some(_) => standing.awaits,
+            None => Some(Awaits::Correction),
+        };
+        Some(standing.stopped(reason.clone(), awaits))
     }
 
     /// Forgets the position in a log that is lost. What followed it is pending from now on, in

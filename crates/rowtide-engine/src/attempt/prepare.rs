@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rowtide_core::traits::{Progress, Writer};
 use rowtide_core::{
-    Error, Phase, PipelineState, Result, Source, TableName, TablePlan, TableSchema, TableState,
+    Awaits, Destination, Error, Finding, Phase, PipelineState, Result, Severity, Source, TableName,
+    TablePlan, TableSchema, TableState,
 };
 
 use crate::plan::{Action, Planned};
@@ -28,22 +29,63 @@ pub(super) async fn refuse_foreign(source: &dyn Source, pipeline: &str) -> Resul
     ))
 }
 
+/// Takes the tables that never could be taken in out of `state`: they are looked at as if they had
+/// come only now.
+pub(super) fn left_out(state: &mut PipelineState) -> Vec<TableState> {
+    state.tables.extract_if(.., |known| known.is_left_out()).collect()
+}
+
+/// Leaves out new tables that the destination has no place for, such as one under whose name
+/// somebody else's table stands there. A new pipeline is not begun with such a table; an
+/// established one goes on with the others. Nothing is remembered of them, for the target is
+/// another's.
+pub(super) async fn leave_misfits(
+    destination: &dyn Destination,
+    state: &PipelineState,
+    planned: &mut [Planned],
+) -> Result<()> {
+    let known = state.by_name();
+    let mut new: Vec<&mut Planned> = planned
+        .iter_mut()
+        .filter(|one| one.action != Action::Skip && !matches!(one.action, Action::Leave(_)))
+        .filter(|one| !known.contains_key(&one.plan.source.name))
+        .collect();
+    if state.checkpoint.is_none() || new.is_empty() {
+        return Ok(());
+    }
+    let plans: Vec<TablePlan> = new.iter().map(|one| one.plan.clone()).collect();
+    let findings = destination.preflight(&plans).await?;
+    for one in &mut new {
+        let table = &one.plan.source.name;
+        let is_about = |finding: &&Finding| {
+            finding.severity == Severity::Error && finding.table.as_ref() == Some(table)
+        };
+        if let Some(finding) = findings.iter().find(is_about) {
+            let fix = finding.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
+            let reason = format!("{}: {}{fix}", finding.subject, finding.message);
+            tracing::error!(%table, reason, "table is left out");
+            one.action = Action::Leave(reason);
+        }
+    }
+    Ok(())
+}
+
 /// Notes, within the epoch, which tables are no longer at the source. Their copies stay.
 pub(super) async fn stop_dropped(
     writer: &mut dyn Writer,
-    state: &PipelineState,
+    known: impl Iterator<Item = &TableState>,
     settings: &Settings,
     discovered: &[Arc<TableSchema>],
 ) -> Result<()> {
     let mut any = false;
     let there: HashSet<&TableName> = discovered.iter().map(|table| &table.name).collect();
-    for known in state.tables.iter().filter(is_alive) {
+    for known in known.filter(is_alive) {
         let name = &known.schema.name;
         let is_there = there.contains(name);
         if settings.selection.contains(name) && !is_there {
             tracing::warn!(table = %name, "table is no longer at the source; its copy stays");
-            let reason = Some(format!("{name} is no longer at the source; its copy stays"));
-            writer.remember(&TableState { phase: Phase::Stopped, reason, ..known.clone() }).await?;
+            let reason = format!("{name} is no longer at the source; its copy stays");
+            writer.remember(&known.clone().stopped(reason, Some(Awaits::Table))).await?;
             any = true;
         }
     }
@@ -51,7 +93,7 @@ pub(super) async fn stop_dropped(
 }
 
 fn is_alive(known: &&TableState) -> bool {
-    !matches!(known.phase, Phase::Stopped | Phase::Skipped)
+    known.is_left_out() || !matches!(known.phase, Phase::Stopped | Phase::Skipped)
 }
 
 /// Remembers what begins, creates what starts empty; returns what is to be copied.
@@ -70,7 +112,7 @@ pub(super) async fn remember_plans(
                 // What is remembered tells what the target is until the copy takes its place.
                 let copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
                 let (phase, reason) = (Phase::Copying, None);
-                writer.remember(&TableState { phase, reason, ..copying }).await?;
+                writer.remember(&TableState { phase, reason, awaits: None, ..copying }).await?;
                 copies.push(one.plan.clone());
             }
             Action::Follow(fence) if known.is_none() => {
@@ -85,6 +127,12 @@ pub(super) async fn remember_plans(
                 stopped.values = known.map(|known| known.values.clone()).unwrap_or_default();
                 writer.remember(&stopped).await?;
             }
+            // Stopped before, for what is no longer all there is to say.
+            Action::Leave(reason) if known.is_some_and(|known| is_news(known, reason)) => {
+                let Some(known) = known.cloned() else { continue };
+                let awaits = known.awaits;
+                writer.remember(&known.stopped(reason.clone(), awaits)).await?;
+            }
             Action::Follow(_) | Action::Leave(_) | Action::Keep | Action::Skip => continue,
         }
         any = true;
@@ -93,6 +141,10 @@ pub(super) async fn remember_plans(
         writer.commit(Progress::default()).await?;
     }
     Ok(copies)
+}
+
+fn is_news(known: &TableState, reason: &str) -> bool {
+    known.awaits.is_some() && known.reason.as_deref() != Some(reason)
 }
 
 pub(super) fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &PipelineState) {

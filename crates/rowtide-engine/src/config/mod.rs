@@ -32,7 +32,7 @@ use rowtide_core::{
 pub use document::Substitution;
 pub use options::{
     COPY, ConnectorSpec, Connectors, ENDPOINT, Kind, OptionSpec, RETRY, RUN, SECTIONS, STREAM,
-    Section, TABLE, TABLES, TOP, VERSION,
+    Section, TABLE, TABLES, TOP, VERIFY, VERSION,
 };
 pub use problems::{Origin, Problem};
 pub use render::{example, json_schema, redacted_url, reference};
@@ -83,7 +83,7 @@ impl Configuration {
         plans.retain(|plan| !refused.contains_key(&plan.source.name));
         let finding = |(name, reason): (TableName, String)| {
             let message = format!("{reason} (the table is left out, the others go on)");
-            Finding::new(Severity::Warning, name.to_string(), message)
+            Finding::new(Severity::Warning, name.to_string(), message).of_one_table(&name)
         };
         Ok((plans, refused.into_iter().map(finding).collect()))
     }

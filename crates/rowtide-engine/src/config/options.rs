@@ -352,12 +352,57 @@ pub const RETRY: Section = Section {
             "startup",
             Duration,
             "\"10s\"",
-            "How long a pipeline that never worked yet is retried before it gives up. One that \
-             worked before is retried until it is stopped.",
+            "How long a pipeline that never worked yet is retried while the other side cannot be \
+             reached. One that worked before, or that meets what its server says may pass (a lock, \
+             too many connections), is retried until it is stopped.",
+        ),
+    ],
+};
+
+/// `[verify]`.
+pub const VERIFY: Section = Section {
+    name: "verify",
+    about: "How both sides are compared (`rowtide verify`).",
+    repeated: false,
+    options: &[
+        O::new(
+            "connections",
+            Integer(1, 64),
+            "2",
+            "Tables that are compared at the same time. Each takes one connection to either side, \
+             and a second one to the source while rows are settled.",
+        ),
+        O::new(
+            "statement",
+            Duration,
+            "\"1s\"",
+            "No statement that reads a table takes much longer at the source, where the table can \
+             be read in pieces.",
+        ),
+        O::new(
+            "max_lag_bytes",
+            Size(0),
+            "\"64MiB\"",
+            "Comparing pauses while the destination is further behind than so much log.",
+        ),
+        O::new(
+            "timeout",
+            Duration,
+            "\"5m\"",
+            "How long one table may take to come to a verdict. What still changes then is said \
+             not to settle.",
+        ),
+        O::optional(
+            "schedule",
+            Text,
+            "\"every 6h\"",
+            "When a running pipeline compares all its tables by itself: `every` and a duration, or \
+             a cron line of five fields in UTC. The verdicts are logged and kept in \
+             `_rowtide.verify`.",
         ),
     ],
 };
 
 /// The sections with a fixed set of options, in the order of the file; `[source]` and
 /// `[destination]` come after the first.
-pub const SECTIONS: [Section; 7] = [TOP, TABLES, TABLE, RUN, COPY, STREAM, RETRY];
+pub const SECTIONS: [Section; 8] = [TOP, TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY];

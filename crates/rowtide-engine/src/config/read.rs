@@ -7,19 +7,19 @@ use rowtide_core::{MetadataColumns, Mode, Pattern, TableName, TableSelection, Va
 use super::check;
 use super::document::{Node, Value};
 use super::options::{
-    COPY, ConnectorSpec, ENDPOINT, OptionSpec, RETRY, RUN, STREAM, TABLE, TABLES, TOP,
+    COPY, ConnectorSpec, ENDPOINT, OptionSpec, RETRY, RUN, STREAM, TABLE, TABLES, TOP, VERIFY,
 };
 use super::problems::{Origin, Problems};
 use super::values::parse_duration;
 use super::{Connectors, Endpoint};
-use crate::{RunMode, Settings, TableRule};
+use crate::{RunMode, Schedule, Settings, TableRule};
 
 /// Compares the whole document with the table of options.
 pub(crate) fn check_document(root: &Node, problems: &mut Problems) {
     let subsections =
-        ["source", "destination", "tables", "table", "run", "copy", "stream", "retry"];
+        ["source", "destination", "tables", "table", "run", "copy", "stream", "retry", "verify"];
     check::section(root, "", (TOP.options, &subsections), problems);
-    for fixed in [TABLES, RUN, COPY, STREAM, RETRY] {
+    for fixed in [TABLES, RUN, COPY, STREAM, RETRY, VERIFY] {
         if let Some(node) = root.at(fixed.name) {
             check::section(node, fixed.name, (fixed.options, &[]), problems);
         }
@@ -43,7 +43,7 @@ pub(crate) fn check_document(root: &Node, problems: &mut Problems) {
 /// Everything but the two ends. Values of the wrong type were reported already and are skipped.
 pub(crate) fn settings(root: &Node, problems: &mut Problems) -> Settings {
     let mut settings = Settings::new(selection(root, problems));
-    for section in [RUN, COPY, STREAM, RETRY] {
+    for section in [RUN, COPY, STREAM, RETRY, VERIFY] {
         let Some(node) = root.at(section.name) else {
             continue;
         };
@@ -54,6 +54,11 @@ pub(crate) fn settings(root: &Node, problems: &mut Problems) -> Settings {
     if settings.retry_initial > settings.retry_max {
         let origin = root.at("retry.initial").map_or(Origin::Default, |n| n.origin.clone());
         problems.add("retry.initial", &origin, "is longer than retry.max");
+    }
+    if let Some(node) = root.at("verify.schedule")
+        && let Some(Err(error)) = node.text().map(str::parse::<Schedule>)
+    {
+        problems.add_error("verify.schedule", &node.origin, &error);
     }
     let rules = root.at(TABLE.name).map(Node::items).unwrap_or_default();
     for (index, node) in rules.iter().enumerate() {
@@ -85,6 +90,13 @@ pub(crate) fn apply(settings: &mut Settings, option: (&str, &str), node: &Node) 
         ("retry", "initial") => put(&mut settings.retry_initial, duration()),
         ("retry", "max") => put(&mut settings.retry_max, duration()),
         ("retry", "startup") => put(&mut settings.retry_startup, duration()),
+        ("verify", "connections") => put(&mut settings.verify.connections, count()),
+        ("verify", "statement") => put(&mut settings.verify.statement, duration()),
+        ("verify", "max_lag_bytes") => put(&mut settings.verify.max_lag_bytes, size()),
+        ("verify", "timeout") => put(&mut settings.verify.timeout, duration()),
+        ("verify", "schedule") => {
+            settings.verify.schedule = node.text().and_then(|text| text.parse().ok());
+        }
         _ => return false,
     }
     true

@@ -268,7 +268,7 @@ fn passwords_are_taken_out_of_urls() {
 #[test]
 fn the_table_of_options_the_parser_and_the_defaults_agree() {
     let defaults = Settings::new(rowtide_core::TableSelection::default());
-    for section in [RUN, COPY, STREAM, RETRY] {
+    for section in [RUN, COPY, STREAM, RETRY, VERIFY] {
         for option in section.options {
             let text = format!("v = {}", option.default.unwrap_or(option.example));
             let root = document::parse(&text, &mut Problems::default());

@@ -28,12 +28,16 @@ mod standing;
 mod state;
 mod target;
 mod teardown;
+mod told;
+mod view;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use rowtide_core::ledger::Told;
 use rowtide_core::traits::{Loader, Progress, Writer};
+use rowtide_core::view::Inspect;
 use rowtide_core::{
     Capabilities, Destination, Error, Finding, PipelineState, Result, SchemaChange, TablePlan,
     TableState, TableWrite,
@@ -117,8 +121,17 @@ impl Destination for PostgresDestination {
         state::read(&link.sql, pipeline).await
     }
 
+    async fn quarantine(&self, pipeline: &str, with_values: bool) -> Result<Vec<Told>> {
+        let link = Link::connect(&self.place, pipeline).await?;
+        told::read(&link.sql, pipeline, with_values).await
+    }
+
     async fn teardown(&self, pipeline: &str) -> Result<Vec<String>> {
         teardown::run(&self.place, pipeline).await
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use rowtide_core::{DeleteMode, Finding, Mode, Result, Severity, TableName, TablePlan};
+use tokio_postgres::Row;
 
 use super::link::Link;
-use super::standing::standing;
+use super::standing::{Standing, standings};
 use super::target::{Target, check_plan};
 use super::{OriginUse, Place, load, origin, state};
 use crate::client::get;
@@ -21,6 +22,9 @@ SELECT pg_catalog.current_setting('server_version_num')::int4,
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),
        current_user::text, pg_catalog.current_database()::text,
        (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'synchronous_commit')";
+
+/// How many tables the server is asked about at once: what is known of them stays bounded.
+const AT_ONCE: usize = 1_000;
 
 struct Check<'a> {
     place: &'a Place,
@@ -59,6 +63,11 @@ impl Check<'_> {
     fn error(&mut self, subject: &str, message: impl Into<String>, fix: impl Into<String>) {
         let finding = Finding::new(Severity::Error, subject, message);
         self.findings.push(finding.with_fix(fix));
+    }
+
+    fn wrong(&mut self, plan: &TablePlan, message: impl Into<String>, fix: impl Into<String>) {
+        let finding = Finding::new(Severity::Error, format!("table {}", plan.target), message);
+        self.findings.push(finding.with_fix(fix).about(&plan.source.name));
     }
 
     /// Tells whether it makes sense to look further.
@@ -140,12 +149,14 @@ impl Check<'_> {
         names.push(state::SCHEMA);
         names.sort_unstable();
         names.dedup();
-        let query = "SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') \
-             FROM pg_catalog.pg_namespace n WHERE n.nspname = $1";
+        let query = "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n.oid, 'CREATE') \
+             FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY ($1::text[])";
+        let rows = self.link.sql.rows("looking at the schemas", query, &[&names]).await?;
+        let may = |row: &Row| Ok((get::<String>(row, 0)?, get::<bool>(row, 1)?));
+        let found: HashMap<String, bool> = rows.iter().map(may).collect::<Result<_>>()?;
         for name in names {
             let subject = format!("schema {name}");
-            let rows = self.link.sql.rows("looking at a schema", query, &[&name]).await?;
-            match rows.first().map(|row| get(row, 0)).transpose()? {
+            match found.get(name) {
                 Some(true) => {}
                 Some(false) => {
                     let fix = self.grant("CREATE, USAGE ON SCHEMA", name);
@@ -167,8 +178,7 @@ impl Check<'_> {
             if let Some(other) = seen.insert(&plan.target, &plan.source.name) {
                 let message =
                     format!("{other} and {} would both be written there", plan.source.name);
-                let subject = format!("table {}", plan.target);
-                self.error(&subject, message, "give one of them another target");
+                self.wrong(plan, message, "give one of them another target");
             }
         }
     }
@@ -177,48 +187,58 @@ impl Check<'_> {
         let owners = state::owners(&self.link.sql).await?;
         let made = owners.iter().filter(|owner| owner.made.is_some());
         let owned: HashSet<_> = made.map(|owner| (&owner.target, &owner.source)).collect();
-        for plan in tables {
-            let subject = format!("table {}", plan.target);
-            if let Err(error) = check_plan(plan) {
-                let fix = error.hint().unwrap_or_default();
-                self.error(&subject, error.message(), fix);
-                continue;
+        // The server is asked about many at once: a question for each would take a round trip of
+        // its own.
+        for some in tables.chunks(AT_ONCE) {
+            let fit: Vec<&TablePlan> = some.iter().filter(|plan| self.fits(plan)).collect();
+            let targets = Target::look_up_all(&self.link.sql, &fit).await?;
+            let names: Vec<&TableName> = fit.iter().map(|plan| &plan.target).collect();
+            let found = standings(&self.link.sql, &names).await?;
+            for (plan, target) in fit.into_iter().zip(targets) {
+                let is_owned = owned.contains(&(&plan.target, &plan.source.name));
+                self.standing(plan, target, (found.get(&plan.target), is_owned));
             }
-            if &*plan.target.schema == state::SCHEMA {
-                let fix = "give the table another target";
-                self.error(&subject, "the schema _rowtide is Rowtide's own", fix);
-            }
-            let soft = plan.mode == Mode::Merge && plan.delete == DeleteMode::Soft;
-            if soft && plan.metadata.deleted.is_none() {
-                let message = "soft delete needs a metadata column for the mark";
-                self.error(&subject, message, "name it in the table's metadata (deleted)");
-            }
-            self.standing(plan, owned.contains(&(&plan.target, &plan.source.name))).await?;
         }
         Ok(())
     }
 
+    /// Whether the server takes the names of `plan`; says what else is wrong with it.
+    fn fits(&mut self, plan: &TablePlan) -> bool {
+        if let Err(error) = check_plan(plan) {
+            let fix = error.hint().unwrap_or_default();
+            self.wrong(plan, error.message(), fix);
+            return false;
+        }
+        if &*plan.target.schema == state::SCHEMA {
+            let fix = "give the table another target";
+            self.wrong(plan, "the schema _rowtide is Rowtide's own", fix);
+        }
+        let soft = plan.mode == Mode::Merge && plan.delete == DeleteMode::Soft;
+        if soft && plan.metadata.deleted.is_none() {
+            let message = "soft delete needs a metadata column for the mark";
+            self.wrong(plan, message, "name it in the table's metadata (deleted)");
+        }
+        true
+    }
+
     /// What stands under the target's name must be ours, and hold the rows.
-    async fn standing(&mut self, plan: &TablePlan, is_owned: bool) -> Result<()> {
-        let subject = format!("table {}", plan.target);
-        let target = match Target::look_up(&self.link.sql, plan).await {
-            Ok(target) => target,
-            Err(error) if error.kind().is_transient() => return Err(error),
-            Err(error) => {
-                let fix = error.hint().unwrap_or_default().to_owned();
-                self.error(&subject, error.message(), fix);
-                return Ok(());
-            }
-        };
-        let Some(found) = standing(&self.link.sql, &plan.target).await? else { return Ok(()) };
-        if !is_owned {
+    fn standing(
+        &mut self,
+        plan: &TablePlan,
+        target: Result<Target>,
+        (found, is_owned): (Option<&Standing>, bool),
+    ) {
+        let checked = target.and_then(|target| match found {
+            Some(found) if is_owned => found.check(plan, &target.columns),
+            _ => Ok(()),
+        });
+        if let Err(error) = checked {
+            let fix = error.hint().unwrap_or_default().to_owned();
+            self.wrong(plan, error.message(), fix);
+        } else if found.is_some() && !is_owned {
             let message = "a table stands there that Rowtide did not make for this one";
             let fix = load::stranger_fix(&plan.source.name, &plan.target);
-            self.error(&subject, message, fix);
-        } else if let Err(error) = found.check(plan, &target.columns) {
-            let fix = error.hint().unwrap_or_default().to_owned();
-            self.error(&subject, error.message(), fix);
+            self.wrong(plan, message, fix);
         }
-        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! What stands in the database under a target's name.
 
+use std::collections::HashMap;
+
 use rowtide_core::{Error, Result, TableName, TablePlan};
 use tokio_postgres::Row;
 
@@ -20,8 +22,11 @@ pub(super) struct Standing {
     pub(super) cascade: Option<String>,
 }
 
-/// One row for the relation called `$1.$2`.
-pub(super) const QUERY: &str = "\
+/// What is asked of relations, with `$which` of them.
+macro_rules! asked {
+    ($which:literal) => {
+        concat!(
+            "\
 SELECT c.oid, c.relkind::text,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
@@ -34,17 +39,46 @@ SELECT c.oid, c.relkind::text,
              ORDER BY u.place),
        (SELECT f.conname::text FROM pg_catalog.pg_constraint f
         WHERE f.contype = 'f' AND f.confrelid = c.oid AND f.confdeltype IN ('c', 'n', 'd')
-        ORDER BY 1 LIMIT 1)
+        ORDER BY 1 LIMIT 1),
+       n.nspname::text, c.relname::text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
-WHERE n.nspname = $1::text AND c.relname = $2::text";
+",
+            $which
+        )
+    };
+}
+
+/// One row for the relation called `$1.$2`.
+pub(super) const QUERY: &str = asked!("WHERE n.nspname = $1::text AND c.relname = $2::text");
+
+/// One row for each that is there of those called `$1[n].$2[n]`.
+const OF_MANY: &str = asked!(
+    "JOIN unnest($1::text[], $2::text[]) AS wanted (schema, name)
+  ON n.nspname = wanted.schema AND c.relname = wanted.name"
+);
 
 /// What stands under `name`; `None` if nothing does.
 pub(super) async fn standing(sql: &Sql, name: &TableName) -> Result<Option<Standing>> {
     let doing = format!("looking at {name}");
     let rows = sql.rows(&doing, QUERY, &[&&*name.schema, &&*name.name]).await?;
     rows.first().map(Standing::of).transpose()
+}
+
+/// What stands under those of `names` under which something does.
+pub(super) async fn standings(
+    sql: &Sql,
+    names: &[&TableName],
+) -> Result<HashMap<TableName, Standing>> {
+    let schemas: Vec<&str> = names.iter().map(|name| &*name.schema).collect();
+    let tables: Vec<&str> = names.iter().map(|name| &*name.name).collect();
+    let rows = sql.rows("looking at the targets", OF_MANY, &[&schemas, &tables]).await?;
+    let one = |row: &Row| {
+        let name = TableName::new(get::<&str>(row, 7)?, get::<&str>(row, 8)?);
+        Ok((name, Standing::of(row)?))
+    };
+    rows.iter().map(one).collect()
 }
 
 impl Standing {

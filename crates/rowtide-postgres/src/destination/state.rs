@@ -78,7 +78,7 @@ pub(super) async fn prepare(sql: &Sql) -> Result<()> {
 
 /// Whether all is there that later versions added: an index, and the tables in which Rowtide tells
 /// what it did.
-async fn has_ledger(sql: &Sql) -> Result<bool> {
+pub(super) async fn has_ledger(sql: &Sql) -> Result<bool> {
     let ledger = ledger::tables();
     let ledger = ledger.iter().map(|plan| crate::quote::table_name(&plan.target));
     let names: Vec<String> = ledger.chain(["_rowtide.tables_target".to_owned()]).collect();

@@ -1,14 +1,16 @@
 //! A target, ready for SQL: its columns with their types here, its names quoted, its key.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use rowtide_core::{Error, Mode, Result, TablePlan};
+use tokio_postgres::Row;
 
 use super::standing::Standing;
 use crate::client::{Sql, get};
-use crate::encode::{TargetColumn, target_columns};
+use crate::encode::{TargetColumn, columns_of};
 use crate::quote::{identifier, table_name};
 
 /// What names may have: the server cuts off what is longer, and two names could become one.
@@ -44,26 +46,50 @@ pub(super) struct Target {
 impl Target {
     /// Looks up the types that the columns of `plan` have at this server.
     pub(super) async fn look_up(sql: &Sql, plan: &TablePlan) -> Result<Self> {
-        check_plan(plan)?;
-        let columns = target_columns(sql, plan).await?;
-        let mut equals = Vec::new();
-        for &column in &plan.source.key {
-            equals.push(equality(sql, &columns[column].staging_type).await?);
+        let mut one = Self::look_up_all(sql, &[plan]).await?;
+        one.pop().unwrap_or_else(|| Err(Error::internal("a plan got no target")))
+    }
+
+    /// The same for each of `plans`, with as many questions as for one.
+    ///
+    /// # Errors
+    /// Of the connection; what is wrong with one plan stands in its place.
+    pub(super) async fn look_up_all(sql: &Sql, plans: &[&TablePlan]) -> Result<Vec<Result<Self>>> {
+        let mut found = columns_of(sql, plans).await?;
+        for (found, plan) in found.iter_mut().zip(plans) {
+            if let Err(error) = check_plan(plan) {
+                *found = Err(error);
+            }
         }
+        let mut keys = BTreeSet::new();
+        for (found, plan) in found.iter().zip(plans) {
+            let Ok(columns) = found else { continue };
+            keys.extend(plan.source.key.iter().map(|&at| columns[at].staging_type.as_str()));
+        }
+        let equalities = equalities(sql, &keys.into_iter().collect::<Vec<_>>()).await?;
+        let pairs = plans.iter().zip(found);
+        Ok(pairs.map(|(plan, columns)| Ok(Self::of(plan, columns?, &equalities))).collect())
+    }
+
+    fn of(plan: &TablePlan, columns: Vec<TargetColumn>, equalities: &Equalities) -> Self {
+        let equality = |&at: &usize| {
+            let found = equalities.get(&columns[at].staging_type);
+            found.map_or_else(|| "=".to_owned(), String::clone)
+        };
         let planned = plan.target_arrow();
         let fields = planned.fields().iter();
         let fields: Vec<_> =
             fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        Ok(Self {
+        Self {
             name: table_name(&plan.target),
             schema: Arc::new(Schema::new(fields)),
             planned,
             names: list(columns.iter().map(|column| identifier(&column.name))),
-            columns,
             key: plan.source.key.clone(),
-            equals,
+            equals: plan.source.key.iter().map(equality).collect(),
+            columns,
             is_direct: true,
-        })
+        }
     }
 
     /// The same as it is to be written to what stands there, if that makes a difference.
@@ -121,26 +147,32 @@ pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-/// The equality of the type called `name`, as an operator. With an empty search path `=` is found
-/// for built-in types only: for `citext` it would be that of text, which citext's index does not
-/// know.
-async fn equality(sql: &Sql, name: &str) -> Result<String> {
-    let query = "SELECT n.nspname::text, o.oprname::text FROM pg_catalog.pg_opclass c \
+/// By the names of types, their equality as an operator.
+type Equalities = HashMap<String, String>;
+
+/// The equality of each of the types called `names` that has one of its own. With an empty search
+/// path `=` is found for built-in types only: for `citext` it would be that of text, which citext's
+/// index does not know.
+async fn equalities(sql: &Sql, names: &[&str]) -> Result<Equalities> {
+    if names.is_empty() {
+        return Ok(Equalities::new());
+    }
+    let query = "SELECT u.name, s.nspname::text, o.oprname::text \
+         FROM pg_catalog.unnest($1::text[]) AS u (name) \
+         JOIN pg_catalog.pg_opclass c ON c.opcintype = pg_catalog.to_regtype(u.name) \
          JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = 3 \
               AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype \
          JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \
          JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr \
-         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
-         WHERE c.opcdefault AND n.nspname <> 'pg_catalog' \
-         AND c.opcintype = pg_catalog.to_regtype($1::text)";
-    let rows = sql.rows("looking for a type's equality", query, &[&name]).await?;
-    match rows.first() {
-        None => Ok("=".to_owned()),
-        Some(row) => {
-            let schema: &str = get(row, 0)?;
-            Ok(format!("OPERATOR({}.{})", identifier(schema), get::<&str>(row, 1)?))
-        }
-    }
+         JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace \
+         WHERE c.opcdefault AND s.nspname <> 'pg_catalog'";
+    let rows = sql.rows("looking for types' equalities", query, &[&names]).await?;
+    let operator = |row: &Row| {
+        let schema: &str = get(row, 1)?;
+        let operator = format!("OPERATOR({}.{})", identifier(schema), get::<&str>(row, 2)?);
+        Ok((get(row, 0)?, operator))
+    };
+    rows.iter().map(operator).collect()
 }
 
 /// Checks that the server takes the names of `plan` as they are, and as many columns.

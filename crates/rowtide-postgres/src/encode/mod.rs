@@ -28,7 +28,7 @@ mod tests;
 
 pub(crate) use fit::accepts;
 pub(crate) use rows::RowEncoder;
-pub(crate) use target::{TargetColumn, stands_as, target_columns};
+pub(crate) use target::{TargetColumn, columns_of, stands_as, target_columns};
 
 /// Why a value cannot be written. Never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

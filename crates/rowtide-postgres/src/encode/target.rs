@@ -1,9 +1,9 @@
 //! The columns of a target, with the types they have at the server that holds it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, SchemaRef};
 use rowtide_core::{Error, Mode, Result, TablePlan};
 
 use super::native::{self, Described};
@@ -78,7 +78,7 @@ impl TargetColumn {
     }
 
     /// How values of this column are read.
-    pub(super) fn kind(&self) -> &Kind {
+    pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }
 
@@ -104,33 +104,39 @@ fn unwritten(table: &str, field: &Field) -> Error {
 /// # Errors
 /// `Config` for an Arrow type that nothing here stands for; errors of the connection.
 pub(crate) async fn target_columns(sql: &Sql, plan: &TablePlan) -> Result<Vec<TargetColumn>> {
-    let table: Arc<str> = plan.target.to_string().into();
-    let schema = plan.target_arrow();
+    let mut one = columns_of(sql, &[plan]).await?;
+    one.pop().unwrap_or_else(|| Err(Error::internal("a plan got no columns")))
+}
+
+/// The same for each of `plans`, with as many questions as for one.
+///
+/// # Errors
+/// Of the connection.
+pub(crate) async fn columns_of(
+    sql: &Sql,
+    plans: &[&TablePlan],
+) -> Result<Vec<Result<Vec<TargetColumn>>>> {
+    let schemas: Vec<SchemaRef> = plans.iter().map(|plan| plan.target_arrow()).collect();
+    let wanted: Vec<Result<Vec<Wanted<'_>>>> =
+        plans.iter().zip(&schemas).map(|(plan, schema)| wanted(plan, schema)).collect();
+    let here = Here::look_up(sql, wanted.iter().flatten().flatten()).await?;
+    let of_plan = |(plan, wanted): (&&TablePlan, Result<Vec<Wanted<'_>>>)| {
+        let table: Arc<str> = plan.target.to_string().into();
+        // Rows of append tables may hold nothing but a key.
+        let complete = plan.mode != Mode::Append;
+        Ok(wanted?.iter().map(|column| here.column(column, (&table, complete))).collect())
+    };
+    Ok(plans.iter().zip(wanted).map(of_plan).collect())
+}
+
+/// What the columns of `plan`, whose fields are those of `schema`, could be.
+fn wanted<'a>(plan: &'a TablePlan, schema: &'a SchemaRef) -> Result<Vec<Wanted<'a>>> {
+    let table = plan.target.to_string();
     let ours = plan.source.system.as_deref() == Some(SYSTEM);
     let natives = plan.source.columns.iter().map(|column| column.native_type.as_str());
     let natives = natives.map(|native| ours.then_some(native)).chain(std::iter::repeat(None));
-    let wanted: Vec<Wanted<'_>> = natives
-        .zip(schema.fields())
-        .map(|(native, field)| Wanted::new(native, field, &table))
-        .collect::<Result<_>>()?;
-    let here = Here::look_up(sql, &wanted).await?;
-    wanted
-        .iter()
-        .map(|column| {
-            let (sql_type, oid) = here.choose(column);
-            let staging_type = here.without_domain(oid).unwrap_or_else(|| sql_type.clone());
-            // Rows of append tables may hold nothing but a key.
-            let complete = plan.mode != Mode::Append;
-            Ok(TargetColumn {
-                name: column.field.name().clone(),
-                sql_type: if complete { sql_type } else { staging_type.clone() },
-                staging_type,
-                table: Arc::clone(&table),
-                kind: here.kind(oid),
-                items: here.items(oid),
-            })
-        })
-        .collect()
+    let pairs = natives.zip(schema.fields());
+    pairs.map(|(native, field)| Wanted::new(native, field, &table)).collect()
 }
 
 /// The type that a column described as `native` has at a server where that type exists too.
@@ -178,16 +184,14 @@ struct Here {
 }
 
 impl Here {
-    async fn look_up(sql: &Sql, wanted: &[Wanted<'_>]) -> Result<Self> {
-        let mut names: Vec<String> = wanted
-            .iter()
+    async fn look_up<'a>(sql: &Sql, wanted: impl Iterator<Item = &'a Wanted<'a>>) -> Result<Self> {
+        let names: BTreeSet<String> = wanted
             .flat_map(Wanted::names)
             // What `format_type` says of a type that is gone.
             .filter(|name| !name.is_empty() && !name.starts_with('?'))
             .map(native::without_modifier)
             .collect();
-        names.sort_unstable();
-        names.dedup();
+        let names: Vec<String> = names.into_iter().collect();
         let mut here = Self { oids: HashMap::new(), types: TypeMap::default(), version: 0 };
         let rows = sql.rows("looking for the target's types", FOUND, &[&names]).await?;
         for (name, row) in names.into_iter().zip(&rows) {
@@ -203,6 +207,20 @@ impl Here {
 
     fn oid(&self, name: &str) -> Option<u32> {
         self.oids.get(&native::without_modifier(name)).copied()
+    }
+
+    /// A column of `table`; with its domain if its rows are `complete`.
+    fn column(&self, wanted: &Wanted<'_>, (table, complete): (&Arc<str>, bool)) -> TargetColumn {
+        let (sql_type, oid) = self.choose(wanted);
+        let staging_type = self.without_domain(oid).unwrap_or_else(|| sql_type.clone());
+        TargetColumn {
+            name: wanted.field.name().clone(),
+            sql_type: if complete { sql_type } else { staging_type.clone() },
+            staging_type,
+            table: Arc::clone(table),
+            kind: self.kind(oid),
+            items: self.items(oid),
+        }
     }
 
     /// The best type that exists, and its oid.

@@ -4,6 +4,7 @@
 //! known checkpoint nothing is made anew; whatever does not fit is a lost position, because a
 //! server would otherwise skip the gap without a word.
 
+mod forget;
 mod given;
 mod tables;
 
@@ -50,6 +51,9 @@ pub(super) async fn attach(
     ddl_events::install(source, &sql).await?;
     let mut attachment = Attachment { source, sql, replication, server, roots, setbacks, look };
     attachment.check_tables(request.tables).await?;
+    if let Some((identity, Some(_))) = request.known {
+        attachment.check_new(request.tables, &Identity::read(identity)?).await?;
+    }
     let fit = |(table, _): &&(Arc<TableSchema>, Mode)| !attachment.is_refused(&table.name);
     let fit = request.tables.iter().filter(fit);
     let wanted = Wanted::of(fit.map(|(table, mode)| (table.as_ref(), *mode)))?;
@@ -133,7 +137,8 @@ impl Attachment<'_> {
             ))),
             (true, Some(pid)) => Err(Error::unavailable(format!(
                 "the half-made replication slot `{name}` is in use by process {pid}"
-            ))),
+            ))
+            .answered()),
             (true, None) => slot::drop(&self.sql, name).await,
         }
     }
@@ -196,6 +201,7 @@ impl Attachment<'_> {
         check_publications(&known, &self.standing(wanted).await?)?;
         let publications = self.publications().await?;
         let added = self.adjust(wanted, &publications).await?;
+        self.forget_partitions().await?;
         let standing = self.standing(wanted).await?;
         // A table that was away from the pipeline for a while must be copied again as well.
         let unknown = wanted.names().filter(|name| !known.tables.contains_key(&name.to_string()));

@@ -13,7 +13,7 @@ use super::identity::Names;
 use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::client::{Sql, get};
 use crate::protocol::pgoutput::{Relation, RelationColumn};
-use crate::quote::{identifier, limited, literal};
+use crate::quote::{identifier, literal, shortened};
 
 /// The prefix of the messages.
 pub(super) const PREFIX: &[u8] = b"rowtide.ddl";
@@ -129,7 +129,7 @@ impl Told {
 }
 
 fn trigger(names: &Names, event: &str) -> String {
-    format!("{}_{event}", limited(&names.slot, 50))
+    format!("{}_{event}", shortened(&names.slot, 50))
 }
 
 /// Everything that makes the triggers, to be run as a superuser.
@@ -190,13 +190,20 @@ END $rowtide$;"
     sql
 }
 
+/// The triggers that call our function, whatever they are called, and whether each of them fires.
+async fn standing(sql: &Sql, names: &Names) -> Result<Vec<(String, bool)>> {
+    let query = "SELECT e.evtname::text, e.evtenabled IN ('O', 'A') \
+         FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname = 'rowtide' AND p.proname = $1::text::name ORDER BY 1";
+    let rows = sql.rows("looking for event triggers", query, &[&names.slot]).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+}
+
 /// Whether all triggers stand and fire.
 pub(super) async fn stand(sql: &Sql, names: &Names) -> Result<bool> {
-    let wanted: Vec<String> = EVENTS.iter().map(|(end, _)| trigger(names, end)).collect();
-    let query = "SELECT count(*) FROM pg_catalog.pg_event_trigger \
-         WHERE evtname = ANY ($1::text[]) AND evtenabled IN ('O', 'A')";
-    let row = sql.row("looking for event triggers", query, &[&wanted]).await?;
-    Ok(get::<i64>(&row, 0)? == 3)
+    let standing = standing(sql, names).await?;
+    Ok(standing.iter().filter(|(_, fires)| *fires).count() == EVENTS.len())
 }
 
 /// Makes the triggers, unless they stand.
@@ -208,7 +215,8 @@ pub(super) async fn install(source: &PostgresSource, sql: &Sql) -> Result<()> {
         return Ok(());
     }
     let doing = "making the event triggers of `ddl_events`";
-    let make = format!("BEGIN; {}{} COMMIT", drops(&source.names), setup(&source.names));
+    let drops = drops(&standing(sql, &source.names).await?);
+    let make = format!("BEGIN; {drops}{} COMMIT", setup(&source.names));
     match sql.execute(doing, &make).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -221,22 +229,20 @@ pub(super) async fn install(source: &PostgresSource, sql: &Sql) -> Result<()> {
     }
 }
 
-fn drops(names: &Names) -> String {
-    let name = |(end, _): &(&str, &str)| identifier(&trigger(names, end)).to_string();
-    let drop = |name: String| format!("DROP EVENT TRIGGER IF EXISTS {name}; ");
-    EVENTS.iter().map(name).map(drop).collect()
+fn drops(standing: &[(String, bool)]) -> String {
+    let drop = |(name, _): &(String, bool)| format!("DROP EVENT TRIGGER {}; ", identifier(name));
+    standing.iter().map(drop).collect()
 }
 
 /// Removes the triggers, if there are any; tells what was removed.
 pub(super) async fn remove(sql: &Sql, names: &Names) -> Result<Option<String>> {
-    let wanted: Vec<String> = EVENTS.iter().map(|(end, _)| trigger(names, end)).collect();
-    let query = "SELECT 1 FROM pg_catalog.pg_event_trigger WHERE evtname = ANY ($1::text[])";
     let doing = "removing the event triggers of `ddl_events`";
-    if sql.rows(doing, query, &[&wanted]).await?.is_empty() {
+    let standing = standing(sql, names).await?;
+    if standing.is_empty() {
         return Ok(None);
     }
     let function = identifier(&names.slot);
-    let drop = format!("{}DROP FUNCTION IF EXISTS rowtide.{function}()", drops(names));
+    let drop = format!("{}DROP FUNCTION IF EXISTS rowtide.{function}()", drops(&standing));
     sql.execute(doing, &drop).await?;
     // Another pipeline's may be in there.
     let empty = "SELECT 1 FROM pg_catalog.pg_namespace n WHERE n.nspname = 'rowtide' AND NOT EXISTS \

@@ -12,7 +12,7 @@
 //! table alone is left for a new copy.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rowtide_core::{Error, Result, TableName, TableSchema, fault};
 use tokio::sync::{mpsc, oneshot};
@@ -24,9 +24,27 @@ use super::publication::standing::{Row, Standing, was_away};
 use super::shape::{Shapes, Verdict, judge};
 use super::stream::{Found, Notice};
 use super::{PostgresSource, composites};
-use crate::client::Sql;
+use crate::client::{Sql, get};
 
 const EVERY: Duration = Duration::from_secs(10);
+
+/// However long a look takes, the next one is not later than this.
+const LATEST: Duration = Duration::from_secs(60);
+
+/// Of its time the server spends at most this part on looks: one over very many tables takes it
+/// half a second.
+const PART: u32 = 50;
+
+/// When to look again after a look that took so long.
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(PART).clamp(EVERY, LATEST)
+}
+
+/// Which transactions are seen. While these are the same nothing has changed in the catalog.
+async fn seen(sql: &Sql) -> Result<String> {
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text";
+    get(&sql.row("reading what is visible", query, &[]).await?, 0)
+}
 
 /// What was there when the pipeline was attached, and what was stored of it.
 #[derive(Debug, Clone, Default)]
@@ -108,25 +126,34 @@ impl Guard {
         notices: mpsc::Sender<Found>,
     ) {
         let mut connected: Option<Sql> = None;
+        let (mut last, mut pause) = (None, EVERY);
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
             if connected.as_ref().is_none_or(|sql| sql.client().is_closed()) {
                 connected = source.sql().await.ok();
             }
             let Some(sql) = &connected else { continue };
             // A connection that fell silent must not end the watch.
+            let began = Instant::now();
             let looking = async {
+                let seen = Some(seen(sql).await?);
+                if seen == last {
+                    return Ok(None);
+                }
                 let now = self.load(&source, sql).await?;
                 let mut noticed = self.untold(sql, &now).await?;
                 let altered = self.altered(&source, sql).await?;
                 let labels = labels::load(sql).await?;
                 noticed.extend(self.relabelled(sql, (&now, &labels)).await?);
                 let look = Look::take(sql, &self.oids()).await?;
-                Ok((now, noticed, altered, labels, look))
+                Ok(Some((seen, (now, noticed, altered, labels, look))))
             };
             let looked = tokio::time::timeout(EVERY, looking).await;
+            pause = pause_after(began.elapsed());
             match looked.unwrap_or_else(|_| Err(Error::unavailable("no answer"))) {
-                Ok((now, noticed, altered, labels, look)) => {
+                Ok(None) => {}
+                Ok(Some((seen, (now, noticed, altered, labels, look)))) => {
+                    last = seen;
                     let wrong = self.compare(&now).or_else(|| self.dropped(&now)).or(altered);
                     if let Some(error) = wrong {
                         // A closed channel means that the stream has ended.
@@ -270,4 +297,17 @@ pub(super) fn lost(name: &str, why: &str) -> Error {
         "the publication `{name}` {why}: the server may have skipped changes"
     ))
     .with_hint("copy the tables again: `resync`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_takes_long_is_taken_less_often() {
+        for (took, pause) in [(0, 10_000), (150, 10_000), (500, 25_000), (9_000, 60_000)] {
+            let took = Duration::from_millis(took);
+            assert_eq!(pause_after(took), Duration::from_millis(pause), "{took:?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::publication::standing::Version;
 use super::shape::Shape;
 use crate::client::{Sql, get};
 use crate::options::PostgresOptions;
-use crate::quote::limited;
+use crate::quote::{limited, shortened};
 use crate::replication::ReplicationConnection;
 
 /// What this pipeline calls its things at the server.
@@ -22,12 +22,17 @@ pub(super) struct Names {
     pub(super) publication: String,
     /// For tables without identity, of which only inserts are published.
     pub(super) inserts: String,
+    /// What the publication was called before long names were told apart to their end.
+    pub(super) former_publication: Option<String>,
 }
 
 impl Names {
     pub(super) fn new(options: &PostgresOptions, pipeline: &str) -> Self {
         let default = format!("rowtide_{pipeline}");
-        let publication = options.publication.clone().unwrap_or_else(|| limited(&default, 55));
+        let own = shortened(&default, PUBLICATION);
+        let former = limited(&default, PUBLICATION);
+        let publication = options.publication.clone().unwrap_or_else(|| own.clone());
+        let former_publication = Some(former).filter(|name| *name != own && publication == own);
         Self {
             pipeline: pipeline.to_owned(),
             application: options
@@ -35,9 +40,17 @@ impl Names {
                 .clone()
                 .unwrap_or_else(|| format!("rowtide:{pipeline}")),
             slot: options.slot.clone().unwrap_or_else(|| slot_name(&default)),
-            inserts: limited(&format!("{publication}_inserts"), 63),
+            inserts: inserts_of(&publication),
             publication,
+            former_publication,
         }
+    }
+
+    /// The same with the former name of the publication.
+    pub(super) fn formerly(&self) -> Self {
+        let publication = self.former_publication.clone().unwrap_or(self.publication.clone());
+        let inserts = inserts_of(&publication);
+        Self { publication, inserts, former_publication: None, ..self.clone() }
     }
 
     /// The comment that marks a publication as made by this pipeline.
@@ -46,13 +59,20 @@ impl Names {
     }
 }
 
+/// How long the name of our own publication may be, so that the one for inserts fits.
+const PUBLICATION: usize = 55;
+
+fn inserts_of(publication: &str) -> String {
+    limited(&format!("{publication}_inserts"), 63)
+}
+
 /// Slot names allow little.
 fn slot_name(text: &str) -> String {
     let allowed = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '_') => c,
         _ => '_',
     };
-    text.chars().map(allowed).take(63).collect()
+    shortened(text, 63).chars().map(allowed).collect()
 }
 
 /// The stored identity.
@@ -157,6 +177,29 @@ mod tests {
         let long = Names::new(&PostgresOptions::default(), &"é".repeat(80));
         assert!(long.slot.len() <= 63 && long.inserts.len() <= 63);
         assert_ne!(long.inserts, long.publication);
+    }
+
+    #[test]
+    fn long_names_that_differ_only_at_the_end_stay_apart() {
+        let of = |pipeline: &str| Names::new(&PostgresOptions::default(), pipeline);
+        for length in [48, 60, 200] {
+            let [one, other] =
+                ["1", "2"].map(|end| of(&format!("{}{end}", "p".repeat(length - 1))));
+            assert_ne!(one.slot, other.slot);
+            assert_ne!(one.publication, other.publication);
+            assert_ne!(one.inserts, other.inserts);
+            assert!(one.slot.len() <= 63 && one.publication.len() <= 55 && one.inserts.len() <= 63);
+            // What stands under the former name is found by it.
+            let former = one.former_publication.as_deref().unwrap();
+            assert_eq!(Some(former), other.former_publication.as_deref());
+            assert_eq!(one.formerly().publication, format!("rowtide_{}", "p".repeat(47)));
+        }
+        // Nothing changes for names that fit.
+        let fits = of(&"p".repeat(47));
+        assert_eq!(fits.publication, format!("rowtide_{}", "p".repeat(47)));
+        assert_eq!(fits.former_publication, None);
+        let given = PostgresOptions { publication: Some("g".into()), ..PostgresOptions::default() };
+        assert_eq!(Names::new(&given, &"p".repeat(60)).former_publication, None);
     }
 
     #[test]

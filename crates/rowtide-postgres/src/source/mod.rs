@@ -17,6 +17,7 @@ mod operations;
 mod policy;
 mod preflight;
 mod publication;
+mod rights;
 mod schema_change;
 mod shape;
 mod slot;
@@ -24,7 +25,9 @@ mod snapshot;
 mod stream;
 mod table_buffer;
 mod tap;
+mod view;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +36,7 @@ use rowtide_core::traits::{
     AttachRequest, Attached, ChangeStream, ModeOf, SnapshotRequest, SourceOperations, StreamStart,
     TableSnapshot,
 };
+use rowtide_core::view::Inspect;
 use rowtide_core::{
     Capabilities, Checkpoint, Error, Finding, Partition, Result, Source, TableSchema,
     TableSelection, ValueRule,
@@ -46,6 +50,7 @@ use crate::types::{SYSTEM, TypeMap};
 use guard::Memory;
 use identity::Names;
 use policy::with_text_columns;
+pub(crate) use snapshot::RowReader;
 
 /// The one partition of this source's checkpoints.
 const PARTITION: &str = "postgres";
@@ -61,6 +66,8 @@ pub struct PostgresSource {
     names: Arc<Names>,
     /// A column was met that only the text form of the log can carry.
     text_only: Arc<AtomicBool>,
+    /// Up to where the log has to be read with care, after the server failed to decode it.
+    stumbled: Arc<Mutex<Option<u64>>>,
     /// The publications as they were when the pipeline was last attached.
     attached: Arc<Mutex<Option<Memory>>>,
 }
@@ -72,8 +79,9 @@ impl PostgresSource {
     pub fn new(options: PostgresOptions, pipeline: &str) -> Self {
         let names = Names::new(&options, pipeline);
         let text_only = Arc::new(AtomicBool::new(false));
-        let attached = Arc::default();
-        Self { options: Arc::new(options), names: Arc::new(names), text_only, attached }
+        let (stumbled, attached) = (Arc::default(), Arc::default());
+        let (options, names) = (Arc::new(options), Arc::new(names));
+        Self { options, names, text_only, stumbled, attached }
     }
 
     /// The same source, reading for a destination with `capabilities`.
@@ -122,6 +130,17 @@ impl PostgresSource {
         Sql::connect(&self.options, &self.names.application).await.map(Sql::answering)
     }
 
+    /// The same source with the names that are in use at the server: a publication that was made
+    /// when long names were cut off keeps its name.
+    async fn settled(&self) -> Result<Cow<'_, Self>> {
+        let Some(former) = &self.names.former_publication else { return Ok(Cow::Borrowed(self)) };
+        let sql = self.sql().await?;
+        if !publication::is_ours(&sql, former, &self.names).await? {
+            return Ok(Cow::Borrowed(self));
+        }
+        Ok(Cow::Owned(Self { names: Arc::new(self.names.formerly()), ..self.clone() }))
+    }
+
     /// The selected tables with their columns and types.
     async fn selected(
         &self,
@@ -146,12 +165,12 @@ impl PostgresSource {
 #[async_trait]
 impl Source for PostgresSource {
     async fn preflight(&self, tables: &TableSelection, modes: ModeOf<'_>) -> Result<Vec<Finding>> {
-        preflight::preflight(self, tables, modes).await
+        preflight::preflight(self.settled().await?.as_ref(), tables, modes).await
     }
 
     async fn discover(&self, tables: &TableSelection) -> Result<Vec<Arc<TableSchema>>> {
         let sql = self.sql().await?;
-        let (found, types) = self.selected(&sql, tables).await?;
+        let (found, types) = self.settled().await?.selected(&sql, tables).await?;
         let (mapping, policies) = (self.options.mapping(), self.value_policies());
         let schemas: Vec<_> = found
             .iter()
@@ -170,11 +189,11 @@ impl Source for PostgresSource {
     }
 
     async fn attach(&self, request: AttachRequest<'_>) -> Result<Attached> {
-        attach::attach(self, request).await
+        attach::attach(self.settled().await?.as_ref(), request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {
-        snapshot::open(self, request).await
+        snapshot::open(self.settled().await?.as_ref(), request).await
     }
 
     async fn stream(
@@ -182,12 +201,16 @@ impl Source for PostgresSource {
         start: StreamStart,
         durable: watch::Receiver<Checkpoint>,
     ) -> Result<Box<dyn ChangeStream>> {
-        let stream = stream::open(self, start, durable).await?;
+        let stream = stream::open(self.settled().await?.as_ref(), start, durable).await?;
         Ok(Box::new(stream))
     }
 
     fn operations(&self) -> &dyn SourceOperations {
         self
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
     }
 }
 

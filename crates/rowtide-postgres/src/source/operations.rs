@@ -79,7 +79,7 @@ impl SourceOperations for PostgresSource {
             removed.push(format!("replication slot {name}"));
             break;
         }
-        for found in publication::load(&sql, &self.names, version).await? {
+        for found in publication::load(&sql, &self.settled().await?.names, version).await? {
             if found.ours {
                 let statement = format!("DROP PUBLICATION {}", identifier(&found.name));
                 let doing = format!("dropping the publication `{}`", found.name);

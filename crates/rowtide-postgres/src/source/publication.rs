@@ -60,6 +60,14 @@ pub(super) async fn load(sql: &Sql, names: &Names, version: i32) -> Result<Vec<P
     Ok(found)
 }
 
+/// Whether the publication `name` bears the mark of the pipeline of `names`.
+pub(super) async fn is_ours(sql: &Sql, name: &str, names: &Names) -> Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication p \
+         WHERE p.pubname = $1::text::name \
+           AND pg_catalog.obj_description(p.oid, 'pg_publication') = $2)";
+    get(&sql.row("looking for a publication", query, &[&name, &names.mark()]).await?, 0)
+}
+
 async fn named(sql: &Sql, publication: u32) -> Result<Vec<u64>> {
     let query = "SELECT r.prrelid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = $1";
     let rows = sql.rows("reading a publication's tables", query, &[&publication]).await?;
@@ -177,6 +185,7 @@ pub(super) async fn change(
     if moved.iter().any(|code| error.message().contains(code)) {
         sql.execute(doing, "ROLLBACK").await?;
         return Err(Error::unavailable(error.message())
+            .answered()
             .with_hint("nothing to do: the tables are looked up again"));
     }
     if !error.message().contains("(SQLSTATE 55P03)") {
@@ -197,6 +206,7 @@ pub(super) async fn change(
     Err(Error::unavailable(format!(
         "{doing}: a table is still locked after {LOCK_TIMEOUT}, by {blockers}"
     ))
+    .answered()
     .with_hint(
         "end what holds the lock (VACUUM, CREATE INDEX, a schema change); it is tried again",
     ))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Offset, Result};
 use tokio_postgres::error::SqlState;
 
 use super::PostgresSource;
@@ -70,6 +70,18 @@ pub(super) async fn confirmed(sql: &Sql, name: &str) -> Result<u64> {
     position.map_or_else(|| Err(Error::unavailable(format!("{doing}: there is none"))), parse_lsn)
 }
 
+/// Moves the slot called `name` up to `position`, which is durable; nothing before it is decoded.
+pub(super) async fn advance(sql: &Sql, name: &str, position: Offset) -> Result<()> {
+    let doing = format!("moving the replication slot `{name}` to {position}");
+    let statement = format!(
+        "SELECT pg_catalog.pg_replication_slot_advance(s.slot_name, '{position}') \
+         FROM pg_catalog.pg_replication_slots s \
+         WHERE s.slot_name = {} AND s.confirmed_flush_lsn < '{position}'",
+        literal(name)
+    );
+    sql.execute_in_time(&doing, &statement).await
+}
+
 /// Drops the slot; one that is being read cannot be dropped.
 pub(super) async fn drop(sql: &Sql, name: &str) -> Result<()> {
     let statement = format!("SELECT pg_catalog.pg_drop_replication_slot({})", literal(name));
@@ -127,6 +139,7 @@ async fn give_up(source: &PostgresSource, doing: &str) -> Error {
     }
     let waited = source.options.slot_timeout().as_secs();
     Error::unavailable(format!("{doing}: transactions still ran after {waited} s: {blockers}"))
+        .answered()
         .with_hint(
             "end them (a prepared one by COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
              raise slot_timeout",

@@ -32,6 +32,7 @@ use super::table_buffer::value_error;
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{Sql, get};
 use crate::error::from_driver;
+use crate::protocol::Malformed;
 use crate::protocol::copy::{BinaryRows, TextRow, binary_field};
 use crate::quote::{identifier, literal, table_name};
 use crate::types::TypeMap;
@@ -43,8 +44,10 @@ const SMALL: u64 = 16 << 20;
 const RANGES_PER_PART: u64 = 8;
 /// A batch is closed before its text could overflow Arrow's 32-bit offsets.
 const BATCH_BYTES: usize = 512 << 20;
+/// What is said of a row whose `xmin` cannot be read.
+const NO_WRITER: Malformed = Malformed("a copied row does not say who wrote it");
 /// How long a copy may wait for a schema change that holds the table.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
+pub(super) const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
 /// When running transactions that are waited for are first named.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -134,7 +137,11 @@ async fn settle(sql: &Sql) -> Result<()> {
     }
 }
 
-async fn current(source: &PostgresSource, sql: &Sql, table: &TableSchema) -> Result<CatalogTable> {
+pub(super) async fn current(
+    source: &PostgresSource,
+    sql: &Sql,
+    table: &TableSchema,
+) -> Result<CatalogTable> {
     let oid = u32::try_from(table.id).unwrap_or(0);
     let mut found = load_tables(sql, Some(&[oid])).await?;
     source.narrow(sql, &mut found).await?;
@@ -145,7 +152,7 @@ async fn current(source: &PostgresSource, sql: &Sql, table: &TableSchema) -> Res
 }
 
 /// The columns to read must be those of the schema the destination was made for.
-async fn check_columns(
+pub(super) async fn check_columns(
     source: &PostgresSource,
     sql: &Sql,
     table: &TableSchema,
@@ -299,9 +306,9 @@ impl SnapshotPart for Part {
 }
 
 /// Copied rows on their way into a batch.
-struct RowReader {
+pub(crate) struct RowReader {
     columns: Columns,
-    binary: bool,
+    pub(crate) binary: bool,
     header: BinaryRows,
     scratch: Vec<u8>,
     rows: usize,
@@ -309,14 +316,16 @@ struct RowReader {
     refused: Vec<u32>,
     bytes: usize,
     /// The memory that `rows` take, about.
-    held: usize,
+    pub(crate) held: usize,
+    /// The transaction that wrote each row, if that is read behind the columns.
+    writers: Option<Vec<u64>>,
     /// What became of values of the rows that are being read, and of those taken last.
     found: CopyExceptions,
     taken: CopyExceptions,
 }
 
 impl RowReader {
-    fn new(table: &Arc<TableSchema>, policies: &ValuePolicies) -> Self {
+    pub(crate) fn new(table: &Arc<TableSchema>, policies: &ValuePolicies) -> Self {
         Self {
             columns: Columns::new(Arc::clone(table), policies),
             binary: Columns::read_binary(table) && !needs_text(table, policies),
@@ -326,18 +335,24 @@ impl RowReader {
             refused: Vec::new(),
             bytes: 0,
             held: 0,
+            writers: None,
             found: CopyExceptions::default(),
             taken: CopyExceptions::default(),
         }
     }
 
+    /// The same for rows with one more column behind all others: `xmin`.
+    pub(crate) fn with_writers(self) -> Self {
+        Self { writers: Some(Vec::new()), ..self }
+    }
+
     /// A new copy begins, with a header of its own.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.header = BinaryRows::default();
     }
 
     #[inline]
-    fn row(&mut self, message: &Bytes) -> Result<()> {
+    pub(crate) fn row(&mut self, message: &Bytes) -> Result<()> {
         let read = if self.binary { self.binary_row(message)? } else { self.text_row(message)? };
         if read {
             let judged = self.columns.end_row();
@@ -364,7 +379,8 @@ impl RowReader {
     #[inline]
     fn binary_row(&mut self, message: &[u8]) -> Result<bool> {
         let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
-        let Some(mut cursor) = self.header.row(message, builders.len())? else {
+        let fields = builders.len() + usize::from(self.writers.is_some());
+        let Some(mut cursor) = self.header.row(message, fields)? else {
             return Ok(false);
         };
         for (index, builder) in builders.iter_mut().enumerate() {
@@ -383,12 +399,17 @@ impl RowReader {
                 })?;
             }
         }
+        if let Some(writers) = &mut self.writers {
+            let xid = binary_field(&mut cursor)?.and_then(|xid| <[u8; 4]>::try_from(xid).ok());
+            writers.push(u32::from_be_bytes(xid.ok_or(NO_WRITER)?).into());
+        }
         Ok(true)
     }
 
     fn text_row(&mut self, message: &[u8]) -> Result<bool> {
         let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
-        let mut row = TextRow::new(message, builders.len())?;
+        let fields = builders.len() + usize::from(self.writers.is_some());
+        let mut row = TextRow::new(message, fields)?;
         for (index, builder) in builders.iter_mut().enumerate() {
             let field = row.field(&mut self.scratch)?;
             let appended = match field {
@@ -407,6 +428,11 @@ impl RowReader {
                 })?;
             }
         }
+        if let Some(writers) = &mut self.writers {
+            let xid = row.field(&mut self.scratch)?.flatten();
+            let xid = xid.and_then(|xid| std::str::from_utf8(xid).ok()?.parse::<u64>().ok());
+            writers.push(xid.ok_or(NO_WRITER)?);
+        }
         if !row.is_done() {
             let name = &table.name;
             return Err(Error::internal(format!("a copied line of {name} is too long")));
@@ -414,7 +440,15 @@ impl RowReader {
         Ok(true)
     }
 
-    fn take(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+    /// Who wrote each of the rows that [`Self::take`] is going to give.
+    pub(crate) fn take_writers(&mut self) -> Option<Vec<u64>> {
+        let writers = std::mem::take(self.writers.as_mut()?);
+        let mut refused = self.refused.iter().peekable();
+        let is_kept = |row: &usize| refused.next_if(|next| **next as usize == *row).is_none();
+        Some((0..writers.len()).filter(is_kept).map(|row| writers[row]).collect())
+    }
+
+    pub(crate) fn take(&mut self) -> Result<Option<(RecordBatch, u64)>> {
         if self.rows == 0 {
             return Ok(None);
         }

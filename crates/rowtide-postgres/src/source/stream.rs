@@ -10,6 +10,7 @@
 //! up to the buffer's size; then the socket is left unread, which is all the back-pressure there
 //! is. The feedback task goes on in the meantime.
 
+mod care;
 mod layouts;
 mod protocol;
 mod reader;
@@ -40,6 +41,9 @@ const GOODBYE: Duration = Duration::from_secs(3);
 struct Demand {
     wanted: AtomicBool,
     notify: Notify,
+    /// Idle progress is wanted at once.
+    hurried: AtomicBool,
+    hurry: Notify,
 }
 
 impl Demand {
@@ -55,6 +59,13 @@ impl Demand {
     async fn wait(&self) {
         while !self.is_wanted() {
             self.notify.notified().await;
+        }
+    }
+
+    /// Waits until somebody is in a hurry.
+    async fn hurried(&self) {
+        while !self.hurried.load(Ordering::Acquire) {
+            self.hurry.notified().await;
         }
     }
 }
@@ -86,6 +97,11 @@ impl ChangeStream for PostgresStream {
 
     fn head(&self) -> u64 {
         self.progress.head()
+    }
+
+    fn hurry(&self) {
+        self.demand.hurried.store(true, Ordering::Release);
+        self.demand.hurry.notify_one();
     }
 
     async fn close(mut self: Box<Self>) -> Result<()> {

@@ -21,6 +21,7 @@ mod promote;
 mod proxy;
 mod schema;
 mod support;
+mod view;
 mod wide;
 mod writers;
 

@@ -97,3 +97,45 @@ pub(crate) async fn findings_name_the_fix(db: &Db<'_>) {
     poor.teardown("poor").await.unwrap();
     db.sql("DROP OWNED BY poor; DROP ROLE poor");
 }
+
+/// The server is asked about all tables at once: as many questions for many as for one.
+pub(crate) async fn many_tables_take_as_many_questions_as_one(db: &Db<'_>) {
+    let of = |at: u64| {
+        let mut source = Arc::unwrap_or_clone(items().source);
+        source.name = TableName::new("public", format!("t{at}"));
+        source.id = at;
+        let target = source.name.clone();
+        TablePlan { source: Arc::new(source), target, ..items() }
+    };
+    let plans: Vec<TablePlan> = (0..300).map(of).collect();
+    // One is ours, one is a stranger's, and one no server would take.
+    let mut writer = db.begin(&plans[7]).await;
+    commit_at(&mut writer, 1).await.unwrap();
+    db.sql("ALTER TABLE t7 DROP COLUMN note; CREATE TABLE t9 (id bigint)");
+    let questions = async |plans: &[TablePlan]| {
+        let executed = || {
+            let log = std::fs::read_to_string(db.server.log_file()).unwrap();
+            log.lines().filter(|line| line.contains("execute ")).count()
+        };
+        db.sql(&format!("ALTER DATABASE {} SET log_statement = 'all'", db.name));
+        let before = executed();
+        let findings = db.destination().preflight(plans).await.unwrap();
+        let asked = executed() - before;
+        db.sql(&format!("ALTER DATABASE {} RESET log_statement", db.name));
+        (asked, findings)
+    };
+    let (for_one, found) = questions(&plans[..1]).await;
+    assert!(for_one > 0 && found.iter().all(|found| found.severity != Severity::Error));
+    let mut plans = plans;
+    plans[5].target = TableName::new("public", "n".repeat(64));
+    let (for_many, found) = questions(&plans).await;
+    assert_eq!(for_many, for_one);
+    let errors = found.iter().filter(|found| found.severity == Severity::Error);
+    let errors: Vec<_> = errors.map(|found| (&*found.subject, &*found.message)).collect();
+    let wanted = [("nnn", "63 bytes"), ("t7", "\"note\" is gone"), ("t9", "did not make")];
+    assert_eq!(errors.len(), wanted.len(), "{errors:?}");
+    for (subject, message) in wanted {
+        let told = |(at, what): &(&str, &str)| at.contains(subject) && what.contains(message);
+        assert!(errors.iter().any(told), "{subject}: {errors:?}");
+    }
+}

@@ -164,9 +164,14 @@ pub(crate) async fn commit_at(writer: &mut Box<dyn Writer>, position: u64) -> Re
     writer.commit(progress).await
 }
 
+/// Whether a scenario runs: all do, unless `ROWTIDE_SCENARIO` holds a part of the names of some.
+fn wanted(name: &str) -> bool {
+    std::env::var("ROWTIDE_SCENARIO").map_or(true, |part| name.contains(&part))
+}
+
 macro_rules! scenarios {
     ($server:ident, $failed:ident; $($module:ident::$name:ident),* $(,)?) => {
-        $({
+        $(if wanted(concat!(stringify!($module), "::", stringify!($name))) {
             eprintln!("{}: {}", $server.major(), stringify!($name));
             let db = Db { server: &$server, name: stringify!($name).to_owned() };
             $server.psql("postgres", &format!("create database {}", db.name)).unwrap();
@@ -197,6 +202,9 @@ pub(crate) fn run(major: Major, extent: Extent) {
         load::a_copy_is_put_in_place_and_followed,
         merge::rows_are_inserted_changed_moved_and_removed,
         multiset::equal_rows_go_one_by_one,
+        view::a_view_is_of_its_checkpoint,
+        view::what_stands_is_told_from_history,
+        view::truncates_and_copies_make_history_void,
         writers::a_newer_writer_ends_the_older_even_inside_an_epoch,
     }
     if extent == Extent::TheWayThrough {
@@ -234,7 +242,12 @@ pub(crate) fn run(major: Major, extent: Extent) {
         promote::a_second_copy_may_have_other_columns,
         promote::history_is_added_to,
         names::hostile_names_are_names,
+        view::what_was_changed_by_hand_is_told,
+        view::rows_marked_deleted_do_not_stand,
+        view::history_without_a_key_is_a_multiset,
+        view::types_of_other_systems_are_looked_at,
         preflight::findings_name_the_fix,
+        preflight::many_tables_take_as_many_questions_as_one,
     }
     #[cfg(feature = "fault-injection")]
     scenarios! { server, failed;

@@ -223,7 +223,7 @@ pub(crate) fn show(array: &ArrayRef, row: usize) -> String {
         DataType::Utf8 => {
             let text = array.as_string::<i32>().value(row);
             if text.len() > 100 {
-                format!("{}*{}", &text[..1], text.len())
+                format!("{}*{}", text.chars().next().unwrap_or_default(), text.len())
             } else {
                 text.to_owned()
             }

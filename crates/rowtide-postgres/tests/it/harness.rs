@@ -133,10 +133,19 @@ pub(crate) fn run_all(major: Major) {
         alter role postgres set statement_timeout = '20s'";
     server.psql("postgres", hostile).unwrap();
     let db = Db { server: &server, name: String::new() };
+    every_scenario(&db);
+    look_at_tables(&db);
+    drop(server);
+    crate::secure::tls_and_scram(major);
+    crate::preflight::a_server_that_cannot(major);
+}
+
+fn every_scenario(db: &Db<'_>) {
     scenarios! { db;
         types::copy_and_stream_agree_in_both_forms,
         types::values_that_do_not_fit_follow_the_policy,
         types::a_key_is_never_null,
+        generated::any_value_is_the_same_however_it_comes,
         snapshot::a_busy_table_arrives_whole_and_once,
         snapshot::a_copy_refuses_what_would_be_wrong,
         snapshot::partitioned_tables_are_read_through_their_root,
@@ -184,7 +193,16 @@ pub(crate) fn run_all(major: Major) {
         preflight::tables_without_identity_are_refused_before_anything_is_made,
         secure::wrong_credentials_are_access_errors,
     }
-    drop(server);
-    crate::secure::tls_and_scram(major);
-    crate::preflight::a_server_that_cannot(major);
+}
+
+fn look_at_tables(db: &Db<'_>) {
+    scenarios! { db;
+        generated::the_server_makes_the_canonical_form,
+        view::a_view_does_not_see_what_comes_later,
+        view::what_was_open_at_a_mark_is_new,
+        view::rows_are_found_by_key_and_by_bucket,
+        view::what_would_lie_is_refused,
+        view::policies_and_conditions_are_applied,
+        view::partitions_are_looked_at_through_their_root,
+    }
 }

@@ -10,6 +10,7 @@
 
 mod changes;
 mod follower;
+mod generated;
 mod harness;
 mod identity;
 mod liveness;
@@ -19,6 +20,7 @@ mod secure;
 mod snapshot;
 mod streamed;
 mod types;
+mod view;
 
 use harness::run_all;
 use rowtide_sandbox::Major;

@@ -196,7 +196,7 @@ fn row(id: usize, columns: &[(&str, &[&str])]) -> String {
 }
 
 /// Copied rows lie where there was room for them.
-fn by_id(batch: &RecordBatch) -> RecordBatch {
+pub(crate) fn by_id(batch: &RecordBatch) -> RecordBatch {
     let ids = batch.column(0).as_primitive::<Int32Type>().values();
     let mut order: Vec<u32> = (0..).take(ids.len()).collect();
     order.sort_by_key(|row| ids[*row as usize]);

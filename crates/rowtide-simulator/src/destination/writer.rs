@@ -161,6 +161,7 @@ impl ModelWriter {
         }
         state.durable.journal = None;
         state.durable.content.state = self.content.state.clone();
+        state.durable.content.told = self.content.told.clone();
         let outcome = oracle::check(&mut state);
         drop(state);
         self.report(outcome);
@@ -211,7 +212,12 @@ impl Writer for ModelWriter {
         self.world.lock().tally.writes += 1;
         if *plan.target.schema == *ledger::SCHEMA {
             // What Rowtide tells of itself is no part of the copy.
-            return Ok(());
+            return match write {
+                TableWrite::Append(rows) if *plan.target.name == *"quarantine" => {
+                    self.content.tell(&rows)
+                }
+                _ => Ok(()),
+            };
         }
         self.step(plan, Step::Write(Box::new(plan.clone()), detached(write)?))
     }

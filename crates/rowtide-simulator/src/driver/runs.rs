@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowtide_core::{DeleteMode, Mode, Result, TableSelection};
-use rowtide_engine::{Environment, Monitor, Pipeline, Requests, Settings, Summary, TableRule};
-use tokio::sync::watch;
+use rowtide_engine::{
+    Environment, Monitor, Pipeline, Request, Requests, Settings, Summary, TableRule,
+};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::destination::ModelDestination;
@@ -29,6 +31,9 @@ pub(super) struct Run {
     pub(super) configuration: Configuration,
     /// Where the log ended when the run began.
     pub(super) head: u64,
+    /// Where it hears requests.
+    #[cfg_attr(not(test), expect(dead_code, reason = "open, like that of a real run"))]
+    pub(super) requests: mpsc::Sender<Request>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<Result<Summary>>>,
     outcome: Option<std::result::Result<Result<Summary>, JoinError>>,
@@ -42,6 +47,7 @@ impl Run {
         configuration: Configuration,
     ) -> Self {
         let (stop, shutdown) = watch::channel(false);
+        let (requests, heard) = mpsc::channel(1);
         let pipeline = Pipeline {
             name: "model".into(),
             source: Arc::new(ModelSource::new(Arc::clone(world), id)),
@@ -49,11 +55,11 @@ impl Run {
             settings: settings(scenario, &configuration),
             monitor: Monitor::default(),
             environment: Environment::seeded(scenario.seed ^ id << 48),
-            requests: Requests::default(),
+            requests: Requests::from(heard),
         };
         let head = world.lock().log.end();
         let task = Some(tokio::spawn(pipeline.run(shutdown)));
-        Self { id, configuration, head, stop, task, outcome: None }
+        Self { id, configuration, head, requests, stop, task, outcome: None }
     }
 
     pub(super) fn ask(&self) {

@@ -1,5 +1,7 @@
 //! Histories that once failed, and that the simulator notices what it must.
 
+mod held;
+
 use super::play;
 use crate::scenario::{
     Act, End, Ending, Fault, Flavour, Kind, Knobs, Scenario, Site, Spec, Strike, TableSpec, Want,
@@ -8,7 +10,7 @@ use crate::scenario::{
 fn scenario(acts: Vec<Act>, faults: Vec<Fault>) -> Scenario {
     Scenario {
         seed: 1,
-        tables: vec![TableSpec { kind: Kind::Keyed, later: false }],
+        tables: vec![TableSpec { kind: Kind::Keyed, later: false, policy: None }],
         knobs: Knobs {
             flavour: Flavour::Transactional,
             lanes: 1,

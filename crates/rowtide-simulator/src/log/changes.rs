@@ -67,7 +67,9 @@ pub(super) fn alter(table: &Table, want: Want, value: i64) -> Option<Ddl> {
             (column < WIDTH).then_some(Ddl::Add { column, fill })
         }
         Want::DropColumn => {
-            let last = columns.into_iter().rev().find(|column| *column >= LARGE)?;
+            // What may be refused stays.
+            let first = if table.spec.policy.is_some() { LARGE + 1 } else { LARGE };
+            let last = columns.into_iter().rev().find(|column| *column >= first)?;
             Some(Ddl::Drop { column: last })
         }
         _ => Some(Ddl::Retype),

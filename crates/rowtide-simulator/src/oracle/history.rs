@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Comparison, Outcome, masked, violated};
 use crate::content::{Event, Held};
 use crate::log::{Change, Effect, KEY, Row, Transaction, WIDTH, numbers};
+use crate::refusing;
 
 /// An event as it must be, but for its copy.
 type Expected = (String, i64, Option<i64>, Row, u8);
@@ -34,6 +35,7 @@ pub(super) fn check(
 fn snapshot(comparison: &Comparison<'_>, version: u32, copied: &[&Event]) -> Outcome {
     let columns = columns_of(comparison, version);
     let covered = comparison.rows(|transaction| comparison.is_covered(transaction));
+    let covered = comparison.representable(covered);
     let mut expected: Vec<Row> = covered.values().map(|row| masked(row, &columns)).collect();
     let mut found: Vec<Row> = copied.iter().map(|event| masked(&event.row, &columns)).collect();
     expected.sort_unstable();
@@ -62,7 +64,7 @@ fn order(comparison: &Comparison<'_>, events: &[&Event]) -> Outcome {
     for transaction in applied {
         for change in transaction.changes.iter().filter(|c| c.table == comparison.table) {
             let columns = columns_of(comparison, change.version);
-            for event in shown(transaction, change) {
+            for event in shown(comparison, transaction, change) {
                 wanted.push((event, columns.clone()));
             }
         }
@@ -99,10 +101,12 @@ fn order(comparison: &Comparison<'_>, events: &[&Event]) -> Outcome {
 }
 
 /// What the log shows of a change.
-fn shown(transaction: &Transaction, change: &Change) -> Vec<Expected> {
+fn shown(comparison: &Comparison<'_>, transaction: &Transaction, change: &Change) -> Vec<Expected> {
+    let spec = comparison.state.log.tables[comparison.table].spec;
     let position = i64::try_from(transaction.commit).unwrap_or(i64::MAX);
     let event = |op: &str, place: u32, row: Row, unchanged: u8| {
         let seq = Some(i64::from(change.ordinal + place));
+        let row = refusing::replaced(spec, &row, unchanged).0;
         (op.to_owned(), position, seq, row, unchanged)
     };
     let key = |id: i64| {

@@ -4,6 +4,7 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use rowtide_core::ValuePolicy;
 
 use super::{
     Act, End, Ending, Fault, Flavour, Kind, Knobs, SITES, Scenario, Site, Spec, Strike, TableSpec,
@@ -94,27 +95,43 @@ impl Scenario {
         let rng = &mut StdRng::seed_from_u64(seed);
         let swarm = Swarm::draw(rng);
         let kinds = [Kind::Keyed, Kind::Keyed, Kind::Soft, Kind::Keyless, Kind::Append];
-        let tables: Vec<TableSpec> = (0..rng.random_range(1..=4))
+        let mut tables: Vec<TableSpec> = (0..rng.random_range(1..=4))
             .map(|table| TableSpec {
                 kind: *kinds.choose(rng).unwrap_or(&Kind::Keyed),
                 later: table > 0 && rng.random_bool(0.2),
+                policy: None,
             })
             .collect();
         let acts = acts(rng, &swarm, &tables);
-        Self {
-            seed,
-            knobs: knobs(rng),
-            faults: faults(rng),
-            acts,
-            ending: match rng.random_range(0..10) {
-                0 => Ending::SlotLost { recreated: true },
-                1 => Ending::SlotLost { recreated: false },
-                2 | 3 => Ending::RowLost,
-                _ => Ending::Nothing,
-            },
-            tables,
+        let (knobs, faults) = (knobs(rng), faults(rng));
+        let ending = match rng.random_range(0..10) {
+            0 => Ending::SlotLost { recreated: true },
+            1 => Ending::SlotLost { recreated: false },
+            2 | 3 => Ending::RowLost,
+            _ => Ending::Nothing,
+        };
+        for table in &mut tables {
+            table.policy = policy(rng, table.kind);
         }
+        Self { seed, tables, knobs, faults, acts, ending }
     }
+}
+
+/// Some tables have values that are refused.
+fn policy(rng: &mut StdRng, kind: Kind) -> Option<ValuePolicy> {
+    let policies = [
+        ValuePolicy::Quarantine,
+        ValuePolicy::Quarantine,
+        ValuePolicy::Null,
+        ValuePolicy::Text,
+        ValuePolicy::Fail,
+    ];
+    let own = match kind {
+        // History tells of rows that are kept out in words of its own.
+        Kind::Append => &policies[2..],
+        Kind::Keyed | Kind::Soft | Kind::Keyless => &policies[..],
+    };
+    rng.random_bool(0.2).then(|| own.choose(rng).copied()).flatten()
 }
 
 fn knobs(rng: &mut StdRng) -> Knobs {

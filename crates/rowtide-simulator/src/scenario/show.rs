@@ -9,7 +9,9 @@ impl fmt::Display for Scenario {
         let Self { tables, knobs, faults, acts, ending, .. } = self;
         for (index, table) in tables.iter().enumerate() {
             let later = if table.later { ", appears later" } else { "" };
-            writeln!(f, "  table t{index}: {:?}{later}", table.kind)?;
+            let policy = table.policy.map(|policy| format!(", refused values: {policy:?}"));
+            let policy = policy.unwrap_or_default();
+            writeln!(f, "  table t{index}: {:?}{later}{policy}", table.kind)?;
         }
         writeln!(f, "  {knobs:?}")?;
         for (step, act) in acts.iter().enumerate() {

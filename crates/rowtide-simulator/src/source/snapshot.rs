@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, Int64Array, RecordBatch};
 use async_trait::async_trait;
-use rowtide_core::traits::{SnapshotPart, SnapshotRequest, TableSnapshot};
-use rowtide_core::{Error, Fence, Result, TableSchema, fault};
+use rowtide_core::traits::{CopyExceptions, SnapshotPart, SnapshotRequest, TableSnapshot};
+use rowtide_core::{Error, Fence, Op, Result, TableSchema, ValuePolicy, fault};
 
 use super::{ModelSource, snapshot_of};
-use crate::log::{Row, apply, index_of};
+use crate::log::{KEY, Row, apply, index_of};
+use crate::refusing;
 use crate::rows::batch;
-use crate::scenario::Site;
+use crate::scenario::{Site, TableSpec};
 use crate::world::World;
 
 /// How often it is looked whether others have ended.
@@ -35,13 +36,16 @@ pub(super) async fn open(source: &ModelSource, request: SnapshotRequest) -> Resu
         tokio::time::sleep(LOOK).await;
     }
     let (fence, rows) = view(world, table, &request.table)?;
+    let spec = world.lock().log.tables[table].spec;
     source.arrive(Site::Fenced).await?;
     world.lock().tally.copies += 1;
     let lanes = rows.chunks(rows.len().div_ceil(request.lanes.max(1)).max(1));
     let part = |rows: &[Row]| {
         let chunks = rows.chunks(world.knobs.copy_rows.max(1)).map(<[Row]>::to_vec).collect();
         let table = Arc::clone(&request.table);
-        let part = Part { world: Arc::clone(world), run: source.run, table, chunks, last: None };
+        let left_out = CopyExceptions::default();
+        let world = Arc::clone(world);
+        let part = Part { world, run: source.run, table, spec, chunks, last: None, left_out };
         Box::new(part) as Box<dyn SnapshotPart>
     };
     let mut parts: Vec<_> = lanes.map(part).collect();
@@ -76,9 +80,39 @@ struct Part {
     world: Arc<World>,
     run: u64,
     table: Arc<TableSchema>,
+    spec: TableSpec,
     chunks: VecDeque<Vec<Row>>,
     /// What was handed out last.
     last: Option<Weak<dyn Array>>,
+    /// What became of values since it was asked last.
+    left_out: CopyExceptions,
+}
+
+impl Part {
+    /// Those of `rows` that are handed over, as they are.
+    fn shown(&mut self, rows: &[Row]) -> Result<Vec<Row>> {
+        let mut shown = Vec::new();
+        let mut keys = Vec::new();
+        for row in rows {
+            if self.spec.policy == Some(ValuePolicy::Fail) && refusing::refuses(self.spec, row, 0) {
+                return Err(Error::data("a value in the copy is refused"));
+            }
+            if refusing::keeps_out(self.spec, row, 0) {
+                keys.push(row[KEY]);
+                let refused = refusing::refused(self.spec, (row, 0), Op::Insert);
+                self.left_out.refused.push(refused);
+                continue;
+            }
+            let (row, replaced) = refusing::replaced(self.spec, row, 0);
+            self.left_out.replaced.add(replaced);
+            shown.push(row);
+        }
+        if self.table.is_keyed() && !keys.is_empty() {
+            let keys = Arc::new(keys.into_iter().collect::<Int64Array>());
+            self.left_out.keys = Some(RecordBatch::try_new(self.table.key_arrow(), vec![keys])?);
+        }
+        Ok(shown)
+    }
 }
 
 #[async_trait]
@@ -89,8 +123,13 @@ impl SnapshotPart for Part {
         }
         self.world.arrive(self.run, Site::Lane).await?;
         let Some(rows) = self.chunks.pop_front() else { return Ok(None) };
+        let rows = self.shown(&rows)?;
         let rows = batch(&self.table, &rows)?;
         self.last = rows.columns().first().map(Arc::downgrade);
         Ok(Some((rows, 1)))
+    }
+
+    fn exceptions(&mut self) -> Result<CopyExceptions> {
+        Ok(std::mem::take(&mut self.left_out))
     }
 }

@@ -6,6 +6,7 @@ mod config;
 #[cfg(all(feature = "postgres", feature = "duckdb"))]
 mod demo;
 mod init;
+mod quarantine;
 mod run;
 #[cfg(feature = "postgres")]
 mod simulate;
@@ -16,6 +17,8 @@ mod tap;
 mod teardown;
 #[cfg(all(feature = "postgres", feature = "duckdb"))]
 mod types;
+
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,7 +33,9 @@ pub(crate) async fn dispatch(command: Command, output: &Output) -> Result<ExitCo
         Command::Run(arguments) => run::execute(arguments, output).await,
         Command::Check(arguments) => check::execute(arguments, output).await,
         Command::Status(arguments) => status::execute(arguments, output).await,
+        Command::Quarantine(arguments) => quarantine::execute(arguments, output).await,
         Command::Table(arguments) => table::execute(arguments, output).await,
+        Command::Verify(arguments) => verify::execute(arguments, output).await,
         Command::Teardown(arguments) => teardown::execute(arguments, output).await,
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::Config(arguments) => config::execute(arguments),

@@ -1,6 +1,7 @@
 //! `rowtide run`: copies, then follows, until the work is done or it is asked to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowtide_core::{
@@ -13,11 +14,16 @@ use rowtide_engine::{Environment, Monitor, Pipeline, Requests, RunMode, Settings
 use super::check::finding_text;
 use crate::cli::Run;
 use crate::configuration::Unchecked;
+use crate::control::Answering;
 use crate::output::{self, Output, Progress};
+use crate::verification::{Desk, schedule};
 use crate::{control, registry, signals};
 
-/// How long a look into the destination may take.
+/// How long a look into the destination may take that only tells how patient to be.
 const PEEK: Duration = Duration::from_secs(5);
+
+/// How long one may take that much depends on: a file's log may have to be replayed first.
+const LOOK: Duration = Duration::from_secs(600);
 
 /// Runs the pipeline that the arguments describe.
 pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode> {
@@ -37,7 +43,11 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
         }
     }
     let (asking, requests) = tokio::sync::mpsc::channel(1);
-    let _control = match control::listen(&configuration, asking) {
+    let desk = Desk::new(&configuration, (&source, &destination), (&monitor, &asking));
+    let schedule = configuration.settings.verify.schedule.clone();
+    let _scheduled = schedule.map(|schedule| schedule::start(Arc::clone(&desk), schedule));
+    let answering = Answering { requests: asking, desk };
+    let _control = match control::listen(&configuration, answering) {
         Ok(listening) => Some(listening),
         Err(error) => {
             tracing::warn!(%error, "`rowtide table` cannot reach this run: no control socket");
@@ -110,7 +120,7 @@ async fn preflight(
             Err(error) if error.kind().is_transient() => {
                 let left = settings.retry_startup.saturating_sub(began.elapsed());
                 let worked_before = worked_before(destination, &configuration.pipeline).await;
-                if left.is_zero() && !worked_before {
+                if left.is_zero() && !worked_before && !error.is_answered() {
                     return Err(error);
                 }
                 tracing::warn!(error = %error.chain(), "the source is not available, trying again");
@@ -120,25 +130,45 @@ async fn preflight(
             Err(error) => return Err(error),
         }
     };
-    let peeked = tokio::time::timeout(PEEK, destination.peek(&configuration.pipeline)).await;
-    // Why it cannot be read, opening it tells.
-    let (known, is_new) = match peeked {
-        Ok(Ok(state)) => {
-            let known = state.unwrap_or_default();
-            let is_new = known.identity.is_none();
-            (known, is_new)
-        }
-        Ok(Err(_)) | Err(_) => (PipelineState::default(), false),
-    };
+    let known = remembered(configuration, destination).await?;
     refuse_unknown(&settings.resync, &known)?;
     refuse_errors(&findings, (settings, &known), output)?;
-    match is_new {
-        true => {
+    match known.identity {
+        None => {
             let found = look_at_targets(configuration, (source, destination), &known).await?;
             refuse_errors(&found, (settings, &known), output)?;
             refuse_taken(configuration, source).await
         }
-        false => Ok(()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What the destination remembers. Without it nobody can tell a new pipeline from one that worked
+/// for years, so nothing is judged before it is read.
+async fn remembered(
+    configuration: &Configuration,
+    destination: &dyn Destination,
+) -> Result<PipelineState> {
+    let settings = &configuration.settings;
+    let began = Instant::now();
+    let mut wait = settings.retry_initial;
+    loop {
+        let peeked = tokio::time::timeout(LOOK, destination.peek(&configuration.pipeline)).await;
+        let late = || Error::unavailable("the destination did not tell what it remembers");
+        match peeked.unwrap_or_else(|_| Err(late())) {
+            Ok(state) => return Ok(state.unwrap_or_default()),
+            Err(error)
+                if !error.kind().is_transient() || began.elapsed() >= settings.retry_startup =>
+            {
+                return Err(error);
+            }
+            Err(error) => {
+                let error = error.chain();
+                tracing::warn!(%error, "the destination is not available, trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(settings.retry_max);
+            }
+        }
     }
 }
 
@@ -202,18 +232,15 @@ async fn peek(destination: &dyn Destination, pipeline: &str) -> Option<PipelineS
 /// Whether a finding keeps a run from starting.
 ///
 /// A new pipeline must be free of errors. One that has a checkpoint creates nothing but what a
-/// new table needs; what is wrong with the rest, attaching finds out, and knows what it means for
-/// the data that is there.
+/// new table needs, and goes on without a table that stops alone; what is wrong with the rest,
+/// attaching finds out, and knows what it means for the data that is there.
 fn is_in_the_way(finding: &Finding, (settings, known): (&Settings, &PipelineState)) -> bool {
     if finding.severity != Severity::Error || known.checkpoint.is_none() {
         return finding.severity == Severity::Error;
     }
-    let table = finding.subject.parse::<Pattern>().ok().and_then(|pattern| pattern.exact());
     let is_new =
-        |table: TableName| settings.selection.contains(&table) && known.table(&table).is_none();
-    // One that only lacks a key stops alone.
-    let lacks_key = finding.message.contains("updates and deletes cannot be followed");
-    finding.subject.contains('.') && !lacks_key && table.is_some_and(is_new)
+        |table: &TableName| settings.selection.contains(table) && known.table(table).is_none();
+    !finding.alone && finding.table.as_ref().is_some_and(is_new)
 }
 
 fn refuse_errors(

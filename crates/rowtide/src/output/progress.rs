@@ -372,6 +372,8 @@ pub(crate) fn summary(output: &Output, snapshot: &Snapshot, summary: &Summary, t
             seconds = took.as_secs_f64(),
             "run ended"
         );
+        let delays = stream.latency.spread().map(|(ms, count)| format!("{ms}:{count}"));
+        tracing::debug!(delays_ms = delays.collect::<Vec<_>>().join(" "), "delays counted");
         return;
     }
     let unfinished = snapshot.tables.iter().filter(|table| is_unfinished(table)).count();

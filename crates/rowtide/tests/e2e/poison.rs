@@ -3,7 +3,7 @@
 
 use rowtide_testkit::{Rowtide, wait_for};
 
-use crate::case::{Case, LIMIT};
+use crate::case::{Case, DB, LIMIT};
 use crate::warehouse::{Warehouse, cli};
 
 /// Something done to `public.bad` at the destination that a change of it then meets.
@@ -313,4 +313,36 @@ fn a_table_that_duckdb_refuses_stops_alone() {
         case.sql("UPDATE bad SET v = v || '?' WHERE id < 20");
         case.settle(&["public.good", "public.bad"]);
     }
+}
+
+#[test]
+fn a_table_that_is_locked_when_a_pipeline_first_starts_is_waited_for() {
+    let Some(case) = Case::start(SCHEMA) else { return };
+    // Nothing ever ran: what cannot be reached would be given up at once.
+    case.config("[retry]\nstartup = \"1ms\"\nmax = \"1s\"\n");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = case.server.url(DB);
+    let holder = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        // As CREATE INDEX does; a publication has to wait for it, a copy would not.
+        client.batch_execute("BEGIN; LOCK TABLE bad IN SHARE MODE").await.unwrap();
+        client
+    });
+    let mut running = case.run(&[]).spawn().unwrap();
+    wait_for("the lock to be told of", LIMIT, || {
+        let log = running.stderr();
+        if !running.is_running() {
+            return Err(format!("rowtide ended: {log}"));
+        }
+        let told = log.contains("a table is still locked") && log.contains("it is tried again");
+        Ok((told && log.contains("\"retrying\"")).then_some(()))
+    })
+    .unwrap();
+    runtime.block_on(holder.batch_execute("COMMIT")).unwrap();
+    case.wait_until_copied(&mut running, 2);
+    case.wait_until_caught_up(&mut running);
+    case.stop(running);
+    case.compare(&["public.good", "public.bad"]);
 }

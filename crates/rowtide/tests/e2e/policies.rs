@@ -83,6 +83,75 @@ fn copy_and_stream_follow_the_policy_of_each_column() {
     assert_eq!(rows, ["1.00", "7.00"]);
 }
 
+fn listed(case: &Case, words: &[&str]) -> serde_json::Value {
+    let words: Vec<&str> = ["quarantine", "--json"].iter().chain(words).copied().collect();
+    let run = cli(case, &words).success().unwrap();
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+#[test]
+fn rows_in_quarantine_are_listed_without_their_values() {
+    let two = format!("{P};\nCREATE TABLE calm (id int PRIMARY KEY)");
+    let Some(case) = Case::start(&two) else { return };
+    case.config(MIXED);
+    let unknown = cli(&case, &["quarantine"]);
+    assert_eq!(unknown.code(), 2, "{unknown:?}");
+    case.once();
+    case.sql("UPDATE p SET q = 'NaN' WHERE id = 1;\nUPDATE p SET q = 'NaN', n = 3 WHERE id = 1");
+    case.sql(
+        "INSERT INTO p VALUES (7654321, 1, 1, 1, '{{1,2},{3,4}}');\nUPDATE p SET q = 2 WHERE id = 4",
+    );
+    case.once();
+
+    let found = listed(&case, &[]);
+    let tables = found["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 1, "a table without such rows is not listed: {found}");
+    assert_eq!(tables[0]["table"], "public.p");
+    assert_eq!(tables[0]["in_quarantine"], 2);
+    assert_eq!(tables[0]["key"], serde_json::json!(["id"]));
+    let of = |what: &str| -> Vec<&str> {
+        let rows = tables[0]["rows"].as_array().unwrap();
+        rows.iter().map(|row| row[what].as_str().unwrap()).collect()
+    };
+    // The last version of each row that is there now, and no other.
+    assert_eq!((of("op"), of("column")), (vec!["update", "insert"], vec!["q", "l"]));
+    assert_eq!(of("reason")[0], "NaN and infinity do not fit a decimal type");
+    let positions = case.rows("SELECT max(position) FROM _rowtide.quarantine WHERE op = 'insert'");
+    let low = u64::from_str_radix(of("position")[1].split_once('/').unwrap().1, 16).unwrap();
+    assert_eq!(positions[0].parse::<u64>().unwrap() & 0xffff_ffff, low);
+    assert!(!found.to_string().contains("7654321"), "no value is shown: {found}");
+
+    let text = cli(&case, &["quarantine"]).success().unwrap().stdout;
+    assert!(text.contains("public.p: 2 in quarantine, key (id)"), "{text}");
+    assert!(text.contains("do not fit a decimal type") && !text.contains("7654321"), "{text}");
+    let shown = cli(&case, &["quarantine", "--show-values"]).success().unwrap().stdout;
+    assert!(shown.contains("{\"id\":\"7654321\"}") && shown.contains("{{1,2},{3,4}}"), "{shown}");
+    let shown = listed(&case, &["--show-values"]);
+    assert_eq!(shown["tables"][0]["rows"][0]["key"], serde_json::json!({"id": "1"}));
+    assert_eq!(shown["tables"][0]["rows"][0]["values"]["n"], "3.00");
+
+    assert_eq!(listed(&case, &["--table", "public.calm"])["tables"], serde_json::json!([]));
+    let nowhere = cli(&case, &["quarantine", "--table", "public.nowhere"]);
+    assert_eq!(nowhere.code(), 2, "{nowhere:?}");
+    // A file that is in use cannot be looked into, which is said.
+    let mut running = case.run(&[]).spawn().unwrap();
+    case.wait_until_streaming(&mut running);
+    let busy = cli(&case, &["quarantine"]);
+    assert_eq!(busy.code(), 4, "{busy:?}");
+    assert!(busy.stderr.contains("while the pipeline runs"), "{busy:?}");
+    case.stop(running);
+    case.sql("DELETE FROM p WHERE id = 7654321");
+    cli(&case, &["table", "replay", "public.p"]).success().unwrap();
+    case.once();
+    let found = listed(&case, &[]);
+    assert_eq!(found["tables"][0]["in_quarantine"], 1);
+    assert_eq!(found["tables"][0]["rows"][0]["op"], "snapshot");
+    case.sql("DELETE FROM p WHERE id = 1");
+    case.once();
+    let text = cli(&case, &["quarantine"]).success().unwrap().stdout;
+    assert!(text.contains("No rows are in quarantine"), "{text}");
+}
+
 /// PostgreSQL's own types hold nearly everything: what they get through Arrow's instants does not.
 const LATE: &str = "CREATE TABLE p (id int PRIMARY KEY, at timestamp, n numeric(5,2));
      INSERT INTO p VALUES (1, '2020-01-01', 'NaN'), (2, '294276-12-31', 1)";
@@ -103,6 +172,14 @@ fn a_postgresql_destination_has_the_same_policies() {
     let query = TOLD.replace("key, '-'", "key::jsonb::text, '-'");
     assert_eq!(there.sql(&query).trim(), told);
     assert_eq!(counts(&there.case, "public.p"), [0, 0, 3, 2]);
+    // Listed also while it runs.
+    let mut running = there.case.run(&[]).spawn().unwrap();
+    there.case.wait_until_streaming(&mut running);
+    let found = listed(&there.case, &["--show-values"]);
+    there.case.stop(running);
+    let rows = found["tables"][0]["rows"].as_array().unwrap();
+    let told = rows.iter().map(|row| format!("{} {}", row["op"], row["key"]["id"]));
+    assert_eq!(told.collect::<Vec<_>>(), ["\"insert\" \"3\"", "\"update\" \"1\""]);
     // Another policy, for the rows that the new copy meets.
     let config = there.case.directory.path().join("rowtide.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -160,6 +237,9 @@ fn rows_without_a_key_are_kept_out_and_come_back() {
     case.once();
     assert_eq!(rows(), ["1.00 a", "2.00 b", "3.00 c"]);
     assert_eq!(counts(&case, "public.bag"), [0, 0, 4, 2]);
+    let found = listed(&case, &[]);
+    assert_eq!(found["tables"][0]["in_quarantine"], 2);
+    assert_eq!(found["tables"][0]["rows"].as_array().unwrap().len(), 6, "all that was told");
     case.sql("DELETE FROM bag WHERE v = 'NaN'");
     cli(&case, &["table", "replay", "public.bag"]).success().unwrap();
     case.settle(&["public.bag"]);

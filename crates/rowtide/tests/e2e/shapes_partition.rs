@@ -1,6 +1,9 @@
 //! Partitioned and inherited tables: one table at the destination, whatever moves beneath it.
 
-use crate::shaped::{Shaped, crosswise};
+use rowtide_sandbox::Major;
+
+use crate::case::LIMIT;
+use crate::shaped::{Shaped, To, crosswise};
 
 const PARTITIONED: &str = "
 CREATE TABLE t (id int, region text, v text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
@@ -219,4 +222,77 @@ fn a_rewrite_with_other_values_of_the_same_type_is_copied_again() {
             assert!(!run.stderr.contains("copied again"), "{run:?}");
         },
     );
+}
+
+/// Towards both destinations, from the version that takes a partition for its root's, also after it
+/// was detached, for as long as a session of the log lasts.
+fn from_14(test: impl Fn(&Shaped)) {
+    for to in [To::Duckdb, To::Postgres] {
+        if let Some(shaped) = Shaped::start(Major::V14, to, PARTITIONED) {
+            shaped.settle(&BOTH);
+            test(&shaped);
+        }
+    }
+}
+
+/// The partition leaves after one of its rows was changed; later, the columns differ.
+const LEAVES: [&str; 4] = [
+    "UPDATE t SET v = 'before' WHERE id = 2",
+    "ALTER TABLE t DETACH PARTITION t_a",
+    "ALTER TABLE t RENAME COLUMN v TO renamed",
+    "UPDATE t_a SET v = 'after' WHERE id = 2",
+];
+
+#[test]
+fn a_partition_that_was_detached_and_differs_does_not_end_the_run() {
+    from_14(|shaped| {
+        let case = &shaped.case;
+        LEAVES.iter().for_each(|sql| case.sql(sql));
+        case.sql("INSERT INTO other VALUES (1)");
+        let run = shaped.settle(&["public.t", "public.t_a", "public.other"]);
+        assert!(run.stderr.contains("could not convert row type"), "the server does: {run:?}");
+        let run = shaped.settle(&["public.t", "public.t_a", "public.other"]);
+        assert!(!run.stderr.contains("copied again"), "{run:?}");
+    });
+}
+
+#[test]
+fn the_rows_of_a_detached_partition_do_not_come_back() {
+    from_14(|shaped| {
+        let case = &shaped.case;
+        case.sql("CREATE SCHEMA attic");
+        case.sql("UPDATE t SET v = 'before' WHERE id = 2");
+        case.sql("ALTER TABLE t DETACH PARTITION t_a");
+        case.sql("ALTER TABLE t_a SET SCHEMA attic");
+        let mut running = shaped.following(1);
+        assert!(running.stderr().contains("detached"), "{}", running.stderr());
+        case.sql("INSERT INTO attic.t_a VALUES (1001, 'a', 'not of t')");
+        shaped.settle_running(running, &BOTH);
+    });
+}
+
+#[test]
+fn one_transaction_that_cannot_be_decoded_is_left_behind_by_the_commands_that_are_told() {
+    from_14(|shaped| {
+        let case = &shaped.case;
+        case.sql("INSERT INTO other VALUES (1)");
+        case.transaction(&LEAVES.join("; "));
+        case.sql("INSERT INTO other VALUES (2)");
+        let run = case.run(&["--once"]).run(LIMIT).unwrap();
+        assert_eq!(run.code(), 5, "{run:?}");
+        let last = run.stderr.lines().last().unwrap_or_default();
+        for words in ["could not convert row type", "position_lost", "--resync '*'"] {
+            assert!(last.contains(words), "`{words}` is missing: {last}");
+        }
+        // What came before is there.
+        assert_eq!(shaped.rows("SELECT id FROM public.other"), ["1"]);
+        let from = last.find("SELECT pg_drop_replication_slot(").expect("the command");
+        let to = last[from..].find(';').expect("its end");
+        case.sql(&last[from..from + to]);
+        case.run(&["--once", "--resync", "*"]).run(LIMIT).unwrap().success().unwrap();
+        shaped.compare(&["public.t", "public.t_a", "public.other"]);
+        case.sql("UPDATE t SET renamed = 'later' WHERE id = 1");
+        case.sql("UPDATE t_a SET v = 'later' WHERE id = 4");
+        shaped.settle(&["public.t", "public.t_a", "public.other"]);
+    });
 }

@@ -9,11 +9,13 @@ use rowtide_core::{Error, Mode, Remedy, Result, TableName, TableSchema};
 
 use super::Attachment;
 use crate::catalog::{CatalogTable, load_tables};
+use crate::quote::{identifier, table_name};
 use crate::source::composites;
 use crate::source::identity::Identity;
 use crate::source::labels::{self, Labels};
 use crate::source::publication::standing::Standing;
-use crate::source::publication::{Wanted, identity_fixes};
+use crate::source::publication::{Publication, Wanted, identity_fixes};
+use crate::source::rights::{self, Missing};
 use crate::source::shape::{self, Verdict, judge};
 
 impl Attachment<'_> {
@@ -35,6 +37,7 @@ impl Attachment<'_> {
                         "the table {} is now called {}",
                         table.name, current.name
                     ))
+                    .answered()
                     .with_hint("nothing to do: the tables are looked up again"));
                 }
                 Some(current) => {
@@ -58,8 +61,47 @@ impl Attachment<'_> {
                         "the table {} (oid {}) no longer exists",
                         table.name, table.id
                     ))
+                    .answered()
                     .with_hint("nothing to do: the tables are looked up again"));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables that came since `known` was stored must not keep the others from going on: whether
+    /// they can be published and copied is looked up before anything is asked of the server.
+    pub(super) async fn check_new(
+        &mut self,
+        tables: &[(Arc<TableSchema>, Mode)],
+        known: &Identity,
+    ) -> Result<()> {
+        let is_new =
+            |table: &TableSchema| known.tables.get(&table.name.to_string()) != Some(&table.id);
+        let new = tables.iter().map(|(table, _)| table);
+        let new = new.filter(|table| is_new(table) && !self.is_refused(&table.name));
+        let oids: Vec<u32> = new.filter_map(|table| u32::try_from(table.id).ok()).collect();
+        if oids.is_empty() {
+            return Ok(());
+        }
+        let rights = rights::load(&self.sql, &oids).await?;
+        let publications = self.publications().await?;
+        let main = publications.iter().find(|found| found.name == self.source.names.publication);
+        let given = main.filter(|found| !found.ours);
+        for table in load_tables(&self.sql, Some(&oids)).await? {
+            let published = publications.iter().any(|found| found.tables.contains(&table.name));
+            let mut missing = match rights.get(&table.oid) {
+                Some(rights) => rights.missing(self.source, &table, given.is_none() && !published),
+                None => Vec::new(),
+            };
+            if let Some(given) = given.filter(|_| !published) {
+                missing.push(not_in(given, &table.name));
+            }
+            let reasons: Vec<_> =
+                missing.iter().map(|one| format!("{} (fix: {})", one.what, one.fix)).collect();
+            if !reasons.is_empty() {
+                let (reason, remedy) = (reasons.join("; "), Remedy::Operator);
+                self.setbacks.push(Setback { table: table.name, reason, remedy });
             }
         }
         Ok(())
@@ -130,6 +172,14 @@ impl Attachment<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn not_in(given: &Publication, table: &TableName) -> Missing {
+    let name = identifier(&given.name);
+    Missing {
+        what: format!("the publication `{}` does not contain it", given.name),
+        fix: format!("ALTER PUBLICATION {name} ADD TABLE {};", table_name(table)),
     }
 }
 

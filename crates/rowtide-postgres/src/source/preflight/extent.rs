@@ -1,6 +1,6 @@
 //! What of the selected tables is followed, and what is not, each with its reason.
 
-use rowtide_core::{Pattern, Severity, TableName};
+use rowtide_core::{Finding, Pattern, Severity, TableName};
 
 use super::Check;
 use crate::catalog::CatalogTable;
@@ -14,7 +14,8 @@ impl Check<'_> {
             let subject = table.name.to_string();
             if self.is_named(&table.name) {
                 let fix = "take it out of the list of tables";
-                self.say_fix(Severity::Error, subject, unfit(table), fix);
+                let finding = Finding::new(Severity::Error, subject, unfit(table));
+                self.findings.push(finding.with_fix(fix).about(&table.name));
             } else if table.kind == b'S' {
                 sequences.push(subject);
             } else if !table.is_partition {

@@ -1,47 +1,19 @@
 //! The tables: rights, identity, and what the log cannot carry.
 
-use std::collections::HashMap;
-
-use rowtide_core::{Identity, Mode, Pattern, Result, Severity};
-use tokio_postgres::Row;
+use rowtide_core::{Finding, Identity, Mode, Pattern, Result, Severity};
 
 use super::Check;
 use crate::catalog::CatalogTable;
-use crate::client::get;
-use crate::quote::{identifier, table_name};
+use crate::quote::identifier;
 use crate::source::attach::check_given;
 use crate::source::publication::{Publication, Wanted, identity_fixes};
-use crate::source::shape;
-
-const RIGHTS: &str = "\
-SELECT c.oid,
-       pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
-       pg_catalog.has_table_privilege(c.oid, 'SELECT')
-         OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
-       pg_catalog.pg_has_role(c.relowner, 'USAGE'),
-       pg_catalog.pg_get_userbyid(c.relowner)::text,
-       pg_catalog.row_security_active(c.oid),
-       EXISTS (SELECT FROM pg_catalog.pg_index i
-               WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate)
-FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
-
-/// What the role may do with a table.
-struct Rights {
-    schema: bool,
-    select: bool,
-    owner: bool,
-    owned_by: String,
-    hidden_rows: bool,
-    deferrable_key: bool,
-}
+use crate::source::{rights, shape};
 
 impl Check<'_> {
     pub(super) async fn tables(&mut self, publications: &[Publication]) -> Result<()> {
         let tables = std::mem::take(&mut self.tables);
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-        let rows = self.sql.rows("reading rights", RIGHTS, &[&oids]).await?;
-        let rows: HashMap<u32, &Row> =
-            rows.iter().map(|row| Ok((get(row, 0)?, row))).collect::<Result<_>>()?;
+        let rights = rights::load(&self.sql, &oids).await?;
         let main = &self.source.names.publication;
         let given = publications.iter().find(|found| found.name == *main && !found.ours);
         let mut fit = 0;
@@ -49,23 +21,18 @@ impl Check<'_> {
         let shapes = shape::load(&self.sql, &oids).await?;
         for table in tables.iter().filter(|table| table.is_candidate()) {
             fit += 1;
-            let Some(&row) = rows.get(&table.oid) else { continue };
-            let rights = Rights {
-                schema: get(row, 1)?,
-                select: get(row, 2)?,
-                owner: get(row, 3)?,
-                owned_by: get(row, 4)?,
-                hidden_rows: get(row, 5)?,
-                deferrable_key: get(row, 6)?,
-            };
-            self.rights(table, &rights, given.is_some());
-            self.identity(table, &rights);
+            let Some(rights) = rights.get(&table.oid) else { continue };
+            let publishing = given.is_none() && (self.modes)(&table.name) != Mode::Replace;
+            for missing in rights.missing(self.source, table, publishing) {
+                self.waits(table, missing.what, missing.fix);
+            }
+            self.identity(table, rights);
             self.extent(table);
             let unlogged = shapes.get(&table.oid).and_then(|shape| shape.unlogged.clone());
             if let Some(why) = unlogged.filter(|_| (self.modes)(&table.name) != Mode::Replace) {
                 let message = format!("{why}: its changes are not in the log");
                 let fix = "make it a logged table of this server, or set mode = \"replace\"";
-                self.say_fix(Severity::Error, table.name.to_string(), message, fix);
+                self.waits(table, message, fix);
             }
         }
         self.missing(&tables);
@@ -89,54 +56,19 @@ impl Check<'_> {
             let exists = tables.iter().any(|table| table.name == name);
             if !exists && self.selection.contains(&name) {
                 let message = "does not exist (or the role may not see it)";
-                self.say_fix(
-                    Severity::Error,
-                    name.to_string(),
-                    message,
-                    "correct the list of tables",
-                );
+                let finding = Finding::new(Severity::Error, name.to_string(), message);
+                self.findings.push(finding.with_fix("correct the list of tables").about(&name));
             }
         }
     }
 
-    fn rights(&mut self, table: &CatalogTable, rights: &Rights, given: bool) {
-        let role = identifier(self.source.options.user());
-        let (subject, name) = (table.name.to_string(), table_name(&table.name));
-        if !rights.schema {
-            let fix =
-                format!("GRANT USAGE ON SCHEMA {} TO {role};", identifier(&table.name.schema));
-            self.say_fix(Severity::Error, &subject, "its schema may not be used", fix);
-        }
-        if !rights.select {
-            let fix = format!("GRANT SELECT ON {name} TO {role};");
-            self.say_fix(Severity::Error, &subject, "it may not be read", fix);
-        }
-        if rights.hidden_rows {
-            self.say_fix(
-                Severity::Error,
-                &subject,
-                "row level security hides rows from the copy, but not from the log",
-                format!("ALTER ROLE {role} BYPASSRLS;"),
-            );
-        }
-        if !rights.owner && !given && (self.modes)(&table.name) != Mode::Replace {
-            self.say_fix(
-                Severity::Error,
-                subject,
-                format!("only its owner ({}) may add it to a publication", rights.owned_by),
-                format!(
-                    "as {owner}: CREATE PUBLICATION {publication} FOR TABLE {name} WITH \
-                     (publish_via_partition_root = true); then set publication = \"{plain}\"; or \
-                     GRANT {owner} TO {role};",
-                    owner = identifier(&rights.owned_by),
-                    publication = identifier(&self.source.names.publication),
-                    plain = self.source.names.publication,
-                ),
-            );
-        }
+    /// What keeps one table from being followed, and no other.
+    fn waits(&mut self, table: &CatalogTable, message: String, fix: impl Into<String>) {
+        let finding = Finding::new(Severity::Error, table.name.to_string(), message);
+        self.findings.push(finding.with_fix(fix).of_one_table(&table.name));
     }
 
-    fn identity(&mut self, table: &CatalogTable, rights: &Rights) {
+    fn identity(&mut self, table: &CatalogTable, rights: &rights::Rights) {
         let mode = (self.modes)(&table.name);
         let subject = table.name.to_string();
         if mode == Mode::Replace {
@@ -164,9 +96,8 @@ impl Check<'_> {
                 subject,
                 format!("{why}: only its inserts and truncates are followed"),
             ),
-            (Identity::None, _) => self.say_fix(
-                Severity::Error,
-                subject,
+            (Identity::None, _) => self.waits(
+                table,
                 format!(
                     "{why}: its updates and deletes cannot be followed, and publishing it would \
                      make the server refuse them"

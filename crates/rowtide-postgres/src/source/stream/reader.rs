@@ -9,6 +9,7 @@ use rowtide_core::{Error, Result, SchemaChange, fault};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Demand;
+use super::care::Care;
 use super::start::{lost, reads_binary};
 use super::untold::Untold;
 use crate::client::{Sql, get};
@@ -75,6 +76,7 @@ pub(super) struct Reader<R> {
     pub(super) binary: bool,
     pub(super) slot: String,
     pub(super) turn: Turn,
+    pub(super) care: Care,
     /// When to look whether the server has fallen silent.
     pub(super) watch: tokio::time::Interval,
 }
@@ -120,6 +122,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
     pub(super) async fn run(mut self) {
         let Err(error) = self.read().await;
         self.progress.finish();
+        let error = self.stumbled(error);
         // A closed channel means that nobody listens any more.
         let _ = self.sender.send(Err(error)).await;
     }
@@ -184,9 +187,13 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             }
             () = self.demand.wait(), if data => self.hand_over().await?,
             () = async {
-                tokio::time::sleep(due).await;
+                tokio::select! {
+                    () = tokio::time::sleep(due) => {}
+                    () = self.demand.hurried() => {}
+                }
                 self.demand.wait().await;
             }, if idle => {
+                self.demand.hurried.store(false, Ordering::Release);
                 self.turn.last_idle = Some(Instant::now());
                 self.turn.asked = false;
                 self.turn.busy = false;
@@ -261,16 +268,21 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
             Event::Stranger(relation) => self.stranger(&relation).await?,
             Event::Told(content) => self.told(&content).await?,
         }
-        if self.decoder.bytes() >= self.buffer_bytes {
-            tokio::select! {
-                () = self.demand.wait() => {}
-                error = raised(&mut self.alarm) => return Err(error),
-            }
-            // Nothing was read in the meantime: that is not the server's silence.
-            self.progress.heard();
-            self.hand_over().await?;
+        let careful = self.decoder.has_progress() && self.care.is_needed(self.decoder.settled());
+        if careful || self.decoder.bytes() >= self.buffer_bytes {
+            self.hand_over_when_asked().await?;
         }
         Ok(())
+    }
+
+    async fn hand_over_when_asked(&mut self) -> Result<()> {
+        tokio::select! {
+            () = self.demand.wait() => {}
+            error = raised(&mut self.alarm) => return Err(error),
+        }
+        // Nothing was read in the meantime: that is not the server's silence.
+        self.progress.heard();
+        self.hand_over().await
     }
 
     /// What is durable may be acknowledged once the log has proved to be the right one.
@@ -299,6 +311,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
         let segment = self.decoder.take()?;
         self.turn.pending_since = None;
         let ended = segment.watermark.as_ref().map_or(0, |watermark| watermark.transaction_count);
+        self.care.progressed |= segment.watermark.is_some();
         self.turn.busy |= ended > 0 || !segment.items.is_empty();
         self.demand.wanted.store(false, Ordering::Release);
         let sent = self.sender.send(Ok(segment)).await;

@@ -7,6 +7,7 @@ use rowtide_core::traits::StreamStart;
 use rowtide_core::{Checkpoint, Error, ErrorKind, Offset, Result, TableSchema, XidSnapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::care::Care;
 use super::protocol::Protocol;
 use super::reader::{Reader, Turn};
 use super::untold::Untold;
@@ -124,6 +125,7 @@ pub(in crate::source) async fn start_on(
     // With nothing said, the server begins where the slot stands.
     let from = if sql.is_some() { Offset(0) } else { position };
     let protocol = Protocol::with(&mut connection, source.options.streaming).await?;
+    let care = Care::take(source, sql, position).await?;
     let command = command(source, &with, (from, protocol.words));
     let doing = format!("reading the log by the replication slot `{}`", with.slot);
     let (frames, writer) =
@@ -171,6 +173,7 @@ pub(in crate::source) async fn start_on(
         binary: with.binary,
         slot: with.slot,
         turn: Turn::default(),
+        care,
         watch: tokio::time::interval(silence / 4),
     };
     let heartbeat = source

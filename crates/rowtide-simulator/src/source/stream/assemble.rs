@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array};
 use rowtide_core::traits::StreamItem;
 use rowtide_core::{
-    Commit, Error, Op, Remedy, Result, SchemaChange, TableSchema, XidSnapshot, fault,
+    Commit, Error, Op, Remedy, Result, SchemaChange, TableSchema, ValuePolicy, XidSnapshot, fault,
 };
 
 use super::Following;
-use crate::log::{Change, Ddl, Effect, KEY, Row, Transaction, WIDTH};
+use crate::log::{Change, Ddl, Effect, Row, Transaction};
+use crate::refusing;
 use crate::rows::{Entry, changes};
-use crate::scenario::Kind;
+use crate::scenario::{Kind, TableSpec};
 use crate::world::World;
 
 /// A segment being built.
@@ -58,8 +59,16 @@ impl<'a> Assembly<'a> {
                 truncated.push(self.schema(change.table, change.version)?);
                 continue;
             }
-            let kind = self.world.lock().log.tables[change.table].spec.kind;
-            let entries = entries(change, kind, commit);
+            let spec = self.world.lock().log.tables[change.table].spec;
+            if fails(change, spec) {
+                let following = following.clone();
+                self.stop((change.table, &following), &commit, "a value is refused")?;
+                if let Some(following) = known.get_mut(&change.table) {
+                    following.stopped = true;
+                }
+                continue;
+            }
+            let entries = entries(change, spec, commit);
             self.pending.entry(change.table).or_default().extend(entries);
             if self.world.decide(2).is_multiple_of(8) {
                 self.flush(change.table, known)?;
@@ -123,26 +132,41 @@ impl<'a> Assembly<'a> {
             return Ok(false);
         }
         let table = change.table;
+        let steps = self.steps(table, following.version, change.version)?;
+        let Some(steps) = steps else {
+            following.stopped = true;
+            let reason = "its columns changed in a way that cannot be followed";
+            self.stop((table, following), commit, reason)?;
+            return Ok(false);
+        };
         if let Some(entries) = self.pending.remove(&table) {
             let schema = self.schema(table, following.version)?;
             self.items.push(StreamItem::Changes(changes(&schema, &entries)?));
         }
-        let steps = self.steps(table, following.version, change.version)?;
-        let Some(steps) = steps else {
-            following.stopped = true;
-            let before = self.schema(table, following.version)?;
-            let reason = "its columns changed in a way that cannot be followed".to_owned();
-            // A new copy cures some tables; others wait for somebody.
-            let remedy = if table.is_multiple_of(2) { Remedy::Copy } else { Remedy::Operator };
-            let change = SchemaChange::Unsupported { table: before, reason, remedy };
-            self.items.push(StreamItem::Schema { change, position: commit.position });
-            return Ok(false);
-        };
         following.version = change.version;
         let position = commit.position;
         let item = |change| StreamItem::Schema { change, position };
         self.items.extend(steps.into_iter().map(item));
         Ok(true)
+    }
+
+    /// Says that a table stops, after what came of it before.
+    fn stop(
+        &mut self,
+        (table, following): (usize, &Following),
+        commit: &Commit,
+        reason: &str,
+    ) -> Result<()> {
+        let before = self.schema(table, following.version)?;
+        if let Some(entries) = self.pending.remove(&table) {
+            self.items.push(StreamItem::Changes(changes(&before, &entries)?));
+        }
+        // A new copy cures some tables; others wait for somebody.
+        let remedy = if table.is_multiple_of(2) { Remedy::Copy } else { Remedy::Operator };
+        let reason = reason.to_owned();
+        let change = SchemaChange::Unsupported { table: before, reason, remedy };
+        self.items.push(StreamItem::Schema { change, position: commit.position });
+        Ok(())
     }
 
     /// The changes from one version to a later one; `None` if they cannot be followed.
@@ -177,30 +201,65 @@ impl<'a> Assembly<'a> {
 }
 
 /// What the log shows of a change.
-fn entries(change: &Change, kind: Kind, commit: Commit) -> Vec<Entry> {
-    let keyless = kind == Kind::Keyless;
-    let image = |old: Row| {
-        let mut key = [None; WIDTH];
-        key[KEY] = old[KEY];
-        if keyless { old } else { key }
+fn entries(change: &Change, spec: TableSpec, commit: Commit) -> Vec<Entry> {
+    let keyless = spec.kind == Kind::Keyless;
+    let entry = |op, (row, unchanged): (Row, u8), place: u32| {
+        let ordinal = change.ordinal + place;
+        let (row, replaced) = refusing::replaced(spec, &row, unchanged);
+        Entry { op, row, unchanged, commit, ordinal, replaced, refused: None }
     };
-    let entry = |op, row, unchanged, place: u32| Entry {
-        op,
-        row,
-        unchanged,
-        commit,
-        ordinal: change.ordinal + place,
+    // A row that is kept out is its key alone.
+    let refused = |change, (row, unchanged): (Row, u8), place: u32| Entry {
+        refused: Some(refusing::refused(spec, (&row, unchanged), change)),
+        ..entry(Op::Refuse, (refusing::key_of(&row), 0), place)
+    };
+    let is_out = |row: &Row, unchanged| refusing::keeps_out(spec, row, unchanged);
+    let one = |op, (row, unchanged): (Row, u8)| match is_out(&row, unchanged) {
+        true => refused(op, (row, unchanged), 0),
+        false => entry(op, (row, unchanged), 0),
     };
     match change.effect {
-        Effect::Insert { row, .. } => vec![entry(Op::Insert, row, 0, 0)],
+        Effect::Insert { row, .. } => vec![one(Op::Insert, (row, 0))],
         Effect::Update { old, row, .. } if keyless => {
-            vec![entry(Op::MoveOut, old, 0, 0), entry(Op::MoveIn, row, 0, 1)]
+            let gone = match (is_out(&old, 0), is_out(&row, 0)) {
+                (true, _) => refused(Op::Delete, (old, 0), 0),
+                (false, true) => entry(Op::Delete, (old, 0), 0),
+                (false, false) => entry(Op::MoveOut, (old, 0), 0),
+            };
+            let come = match (is_out(&row, 0), is_out(&old, 0)) {
+                (true, _) => refused(Op::Update, (row, 0), 1),
+                (false, true) => entry(Op::Insert, (row, 0), 1),
+                (false, false) => entry(Op::MoveIn, (row, 0), 1),
+            };
+            vec![gone, come]
         }
-        Effect::Update { row, unchanged, .. } => vec![entry(Op::Update, row, unchanged, 0)],
-        Effect::Delete { old, .. } => vec![entry(Op::Delete, image(old), 0, 0)],
+        Effect::Update { row, unchanged, .. } => vec![one(Op::Update, (row, unchanged))],
+        Effect::Delete { old, .. } if keyless => vec![one(Op::Delete, (old, 0))],
+        Effect::Delete { old, .. } => {
+            vec![entry(Op::Delete, (refusing::key_of(&old), 0), 0)]
+        }
         Effect::Move { old, row, unchanged, .. } => {
-            vec![entry(Op::MoveOut, image(old), 0, 0), entry(Op::MoveIn, row, unchanged, 1)]
+            let key = (refusing::key_of(&old), 0);
+            match is_out(&row, unchanged) {
+                true => vec![entry(Op::Delete, key, 0), refused(Op::Update, (row, unchanged), 1)],
+                false => {
+                    vec![entry(Op::MoveOut, key, 0), entry(Op::MoveIn, (row, unchanged), 1)]
+                }
+            }
         }
         Effect::Truncate | Effect::Add { .. } | Effect::Drop | Effect::Retype => Vec::new(),
     }
+}
+
+/// Whether the table stops at `change`, for it has a value that is refused.
+fn fails(change: &Change, spec: TableSpec) -> bool {
+    let (row, unchanged) = match &change.effect {
+        Effect::Insert { row, .. } => (row, 0),
+        Effect::Update { row, unchanged, .. } | Effect::Move { row, unchanged, .. } => {
+            (row, *unchanged)
+        }
+        Effect::Delete { .. } | Effect::Truncate => return false,
+        Effect::Add { .. } | Effect::Drop | Effect::Retype => return false,
+    };
+    spec.policy == Some(ValuePolicy::Fail) && refusing::refuses(spec, row, unchanged)
 }

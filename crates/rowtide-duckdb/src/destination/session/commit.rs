@@ -1,0 +1,138 @@
+//! Ending an epoch: the checkpoint and the proof that no newer writer exists, in one transaction
+//! with the data.
+
+use std::sync::Arc;
+
+use rowtide_core::traits::Progress;
+use rowtide_core::{Checkpoint, Error, Result, fault};
+
+use super::Session;
+use crate::destination::owners::Owners;
+use crate::destination::state::{self, Control};
+use crate::error::During;
+use crate::ffi::Value;
+use crate::file;
+
+impl Session {
+    /// Ends the epoch: records `progress` if this is still the pipeline's writer, and commits.
+    pub(in crate::destination) fn commit(&mut self, progress: Progress<'_>) -> Result<()> {
+        self.begin()?;
+        let mut checkpoint = match progress.restart {
+            true => Checkpoint::default(),
+            false => self.checkpoint.clone(),
+        };
+        if let Some(next) = progress.checkpoint {
+            checkpoint.advance(next)?;
+        }
+        let text = progress.checkpoint.map(state::document).transpose()?;
+        let next = Control {
+            commits: self.control.commits + 1,
+            checkpoint: match progress.restart {
+                true => text,
+                false => text.or_else(|| self.control.checkpoint.clone()),
+            },
+            ..self.control.clone()
+        };
+        if fault::planted("checkpoint-outside-commit") {
+            self.connection.execute("COMMIT; BEGIN").during(|| "committing".to_owned())?;
+        }
+        let recorded = self.record(&next, progress);
+        let recorded =
+            recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
+        if recorded != 1 {
+            return Err(self.fenced());
+        }
+        fault::point("commit.before")?;
+        if let Err(failure) = self.connection.execute("COMMIT")
+            && !self.is_committed(&next)
+        {
+            return Err(failure).during(|| "committing an epoch".to_owned());
+        }
+        fault::point("commit.done")?;
+        self.in_transaction = false;
+        self.changed.clear();
+        self.promoted.clear();
+        self.owners = Owners::default();
+        self.control = next;
+        self.checkpoint = checkpoint;
+        self.checkpoint_file()
+    }
+
+    /// Updates the pipeline's row if it is as this writer left it; returns how many rows changed.
+    fn record(&mut self, next: &Control, progress: Progress<'_>) -> Result<u64> {
+        let now = state::now_us();
+        let identity = progress.identity.map(state::document).transpose()?;
+        let position = progress.checkpoint.map(ToString::to_string);
+        let (pipeline, control) = (Arc::clone(&self.pipeline), self.control.clone());
+        let values: [Value<'_>; 10] = [
+            (&*pipeline).into(),
+            control.fencing_epoch.into(),
+            control.checkpoint.as_deref().into(),
+            next.commits.into(),
+            next.checkpoint.as_deref().into(),
+            position.as_deref().into(),
+            progress.checkpoint.map_or(Value::Null, |_| now.into()),
+            progress.error.into(),
+            progress.error.map_or(Value::Null, |_| now.into()),
+            identity.as_deref().into(),
+        ];
+        // The identity tells of every table. Written at each commit, even as it is, it would fill
+        // the log and the memory of thousands of tables.
+        let (set, values) = match identity {
+            Some(_) => (", identity = $10", &values[..]),
+            None => ("", &values[..9]),
+        };
+        let own = self.own("pipelines");
+        let sql = "UPDATE _rowtide.pipelines SET commits = $4, checkpoint = $5, \
+             position = coalesce($6, position), \
+             updated_at = coalesce(make_timestamp($7::BIGINT), updated_at), \
+             last_error = coalesce($8, last_error), \
+             last_error_at = coalesce(make_timestamp($9::BIGINT), last_error_at)";
+        let only =
+            "WHERE pipeline = $1 AND ((fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3)";
+        let anyone = if fault::planted("zombie-commits") { " OR true)" } else { ")" };
+        self.run_ready(&own, &format!("{sql}{set} {only}{anyone}"), values)
+            .during(|| "recording the checkpoint".to_owned())
+    }
+
+    /// Folds the log into the file directly after definitions changed: replaying such changes
+    /// from the log is where DuckDB has had most of its bugs. Impossible while loaders write;
+    /// then the next commit tries again.
+    fn checkpoint_file(&mut self) -> Result<()> {
+        self.ddl = self.ddl && !file::checkpoint(&self.connection)?;
+        Ok(())
+    }
+
+    /// Whether a COMMIT of unknown outcome took place.
+    fn is_committed(&self, next: &Control) -> bool {
+        matches!(self.stored_control(), Ok(Some(stored)) if stored == *next)
+    }
+
+    /// Whether the pipeline's row is a newer writer's, or gone.
+    fn is_fenced(&self) -> bool {
+        match self.stored_control() {
+            Ok(Some(stored)) => stored.fencing_epoch != self.control.fencing_epoch,
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn stored_control(&self) -> Result<Option<Control>> {
+        let connection = file::connect(&self.database)?;
+        if !state::exists(&connection)? {
+            return Ok(None);
+        }
+        state::control(&connection, &self.pipeline)
+    }
+
+    pub(super) fn fenced(&self) -> Error {
+        Error::new(
+            rowtide_core::ErrorKind::Fenced,
+            format!(
+                "a newer writer of pipeline {:?} took over, or it was torn down",
+                self.pipeline
+            ),
+        )
+        .with_hint("end this run; the newer one goes on")
+    }
+}

@@ -1,0 +1,250 @@
+//! Looking at a table as it stands at one moment: the rows that the source should have.
+//!
+//! A view is one transaction of a connection of its own, in which the checkpoint is read with the
+//! rows. It only reads, so the pipeline's epochs go on meanwhile, and so may DuckDB number rows
+//! anew when it folds its log (see [`super::multiset`]): rows are therefore never looked up by
+//! their number, but by their keys, which stand in a temporary table for the time.
+
+mod adopt;
+mod columns;
+mod history;
+mod relation;
+mod sum;
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
+use async_trait::async_trait;
+use rowtide_core::canonical::{BucketSet, Digest, Encoder};
+use rowtide_core::view::{Inspect, Moment, RowsOf, TableView, ViewRequest, ViewedRows};
+use rowtide_core::{Checkpoint, Error, Result, TableSchema};
+
+use self::relation::Relation;
+use super::session::definitions;
+use super::{DuckdbDestination, state};
+use crate::error::During;
+use crate::ffi::{Appender, Connection, Stream};
+use crate::file;
+use crate::quote::TableRef;
+
+/// How many bytes of keys are picked out before all rows are read instead.
+const MOST_KEYS: usize = 32 << 20;
+
+#[async_trait]
+impl Inspect for DuckdbDestination {
+    async fn view(&self, request: ViewRequest) -> Result<Box<dyn TableView>> {
+        let options = Arc::clone(&self.options);
+        let missing = || Error::config(format!("{} does not exist", options.path.display()));
+        if !options.path.exists() {
+            return Err(missing().with_hint("the pipeline has not written anything yet"));
+        }
+        let open = move || View::open(&file::connect(&file::open(&options)?)?, &request);
+        let (view, moment) = file::blocking(open).await?;
+        Ok(Box::new(DuckdbView { view: Some(view), moment }))
+    }
+}
+
+/// A view as others see it.
+struct DuckdbView {
+    /// Taken out while a call runs, and gone after one that failed or was cancelled.
+    view: Option<View>,
+    moment: Moment,
+}
+
+impl DuckdbView {
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut View) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut view =
+            self.view.take().ok_or_else(|| Error::internal("a view was used after it failed"))?;
+        let work = move || work(&mut view).map(|value| (view, value));
+        let (view, value) = file::blocking(work).await?;
+        self.view = Some(view);
+        Ok(value)
+    }
+}
+
+#[async_trait]
+impl TableView for DuckdbView {
+    fn moment(&self) -> &Moment {
+        &self.moment
+    }
+
+    async fn digest(&mut self, bucket_bits: u32) -> Result<Option<Digest>> {
+        self.run(move |view| view.digest(bucket_bits)).await.map(Some)
+    }
+
+    async fn count(&mut self) -> Result<u64> {
+        self.run(View::count).await
+    }
+
+    async fn begin(&mut self, rows: RowsOf) -> Result<()> {
+        self.run(move |view| view.begin(&rows)).await
+    }
+
+    async fn next(&mut self) -> Result<Option<ViewedRows>> {
+        let rows = self.run(View::next).await?;
+        Ok(rows.map(|rows| ViewedRows { rows, versions: None }))
+    }
+}
+
+impl Drop for DuckdbView {
+    fn drop(&mut self) {
+        file::drop_blocking(self.view.take());
+    }
+}
+
+/// A transaction that looks at one table. Its calls block.
+struct View {
+    /// Before the connection, so that it is dropped first.
+    reading: Option<Stream>,
+    connection: Connection,
+    source: Arc<TableSchema>,
+    relation: Relation,
+    encoder: Encoder,
+}
+
+impl View {
+    fn open(connection: &Connection, request: &ViewRequest) -> Result<(Self, Moment)> {
+        let plan = &request.plan;
+        let attempt = || format!("looking at {}", plan.target);
+        // As the values were taken in: without this, a UUID would come as text.
+        connection.execute("SET arrow_lossless_conversion = true").during(attempt)?;
+        connection.execute("BEGIN TRANSACTION").during(attempt)?;
+        let checkpoint = checkpoint(connection, &request.pipeline)?;
+        let target = TableRef::new(&file::catalog(connection)?, &plan.target);
+        let columns = columns::check(connection, &target, plan)?;
+        let condition = request.condition.clone();
+        let relation = Relation::new(connection, (target, plan), columns, condition)?;
+        let source = Arc::clone(&plan.source);
+        let encoder = Encoder::new(&source)?;
+        let connection = connection.clone();
+        let view = Self { reading: None, connection, source, relation, encoder };
+        Ok((view, Moment { checkpoint, mark: None }))
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        self.reading = None;
+        let sql = format!("SELECT count(*) FROM ({})", self.relation.rows(&self.all(), None));
+        let rows = self.connection.query(&sql, &[]).during(|| self.reading_words())?;
+        let count = rows.first().and_then(|row| row[0].int());
+        let count = count.and_then(|count| u64::try_from(count).ok());
+        count.ok_or_else(|| Error::internal("a count is missing"))
+    }
+
+    fn digest(&mut self, bits: u32) -> Result<Digest> {
+        self.read(&self.all(), None)?;
+        let schema = self.source.arrow();
+        let encoder = self.encoder.clone();
+        sum::up(bits, &encoder, || self.fetch(&schema))
+    }
+
+    fn begin(&mut self, rows: &RowsOf) -> Result<()> {
+        let all = self.all();
+        let keys = match rows {
+            RowsOf::All | RowsOf::Since(_) => None,
+            RowsOf::Keys(keys) => Some(vec![keys.clone()]),
+            RowsOf::Buckets(buckets) if self.encoder.is_keyed() => self.keys_in(buckets)?,
+            RowsOf::Buckets(_) => None,
+        };
+        let among = keys.map(|keys| self.stage(&keys)).transpose()?;
+        self.read(&all, among.as_ref())
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.fetch(&self.source.arrow())
+    }
+
+    /// Begins to read `columns`.
+    fn read(&mut self, columns: &[usize], among: Option<&TableRef>) -> Result<()> {
+        self.reading = None;
+        let sql = self.relation.rows(columns, among);
+        let stream = self.connection.prepare(&sql).and_then(crate::ffi::Statement::stream);
+        self.reading = Some(stream.during(|| self.reading_words())?);
+        Ok(())
+    }
+
+    fn fetch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let Some(stream) = &mut self.reading else { return Ok(None) };
+        let fetched = stream.next();
+        match fetched.during(|| self.reading_words())? {
+            Some(rows) => adopt::rows(&rows, schema).map(Some),
+            None => {
+                self.reading = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The keys that fall into `buckets`; `None` if they are too many to be worth it.
+    fn keys_in(&mut self, buckets: &BucketSet) -> Result<Option<Vec<RecordBatch>>> {
+        let schema = self.source.key_arrow();
+        let key = self.source.key.clone();
+        self.read(&key, None)?;
+        let (mut picked, mut bytes) = (Vec::new(), 0);
+        while let Some(keys) = self.fetch(&schema)? {
+            let hashes = self.encoder.keys(&keys)?;
+            let wanted: BooleanArray =
+                hashes.into_iter().map(|hash| Some(buckets.contains(hash))).collect();
+            if wanted.true_count() > 0 {
+                let keys = filter_record_batch(&keys, &wanted)?;
+                bytes += keys.get_array_memory_size();
+                picked.push(keys);
+            }
+            if bytes > MOST_KEYS {
+                self.reading = None;
+                return Ok(None);
+            }
+        }
+        Ok(Some(picked))
+    }
+
+    /// Puts keys into a temporary table, which this connection alone sees.
+    fn stage(&mut self, keys: &[RecordBatch]) -> Result<TableRef> {
+        let attempt = || "staging keys".to_owned();
+        self.reading = None;
+        let schema = columns::positional(&self.source.key_arrow());
+        let table = TableRef {
+            catalog: "temp".into(),
+            schema: "main".into(),
+            name: "rowtide_viewed_keys".into(),
+        };
+        let sql = format!("CREATE OR REPLACE TEMP TABLE {table} ({})", definitions(&schema)?);
+        self.connection.execute(&sql).during(attempt)?;
+        let names = [&*table.catalog, &*table.schema, &*table.name];
+        let mut appender = Appender::new(&self.connection, names, &schema, true).during(attempt)?;
+        for batch in keys {
+            appender.append(batch).during(attempt)?;
+        }
+        appender.flush().during(attempt)?;
+        Ok(table)
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.source.columns.len()).collect()
+    }
+
+    fn reading_words(&self) -> String {
+        format!("reading the rows of {}", self.relation.name())
+    }
+}
+
+/// Up to where `pipeline` is durable.
+fn checkpoint(connection: &Connection, pipeline: &str) -> Result<Checkpoint> {
+    let nothing = || {
+        Error::config(format!("nothing is stored of pipeline {pipeline:?}"))
+            .with_hint("run it first")
+    };
+    if !state::exists(connection)? {
+        return Err(nothing());
+    }
+    let control = state::control(connection, pipeline)?.ok_or_else(nothing)?;
+    let parsed = control.checkpoint.as_deref().map(serde_json::from_str).transpose();
+    let parsed = parsed.map_err(|error| {
+        Error::internal("the stored checkpoint cannot be read").with_source(error)
+    })?;
+    Ok(parsed.unwrap_or_default())
+}

@@ -1,0 +1,175 @@
+//! The statement that selects the rows of a target that the source should have.
+
+use rowtide_core::{DeleteMode, Error, Mode, Result, TableName, TablePlan};
+
+use super::columns::{Selected, drift, places};
+use super::history::History;
+use crate::destination::apply::deleted_column;
+use crate::error::During;
+use crate::ffi::Connection;
+use crate::quote::{Ident, TableRef, join};
+
+/// The rows of a target that stand for rows of the source.
+pub(super) struct Relation {
+    target: TableRef,
+    name: TableName,
+    /// The value of each column of the source in the row `t`, then a mark where one is no value
+    /// of the source's type.
+    values: Vec<String>,
+    /// Which of them are the key.
+    key: Vec<usize>,
+    /// The source's names of the columns.
+    names: Vec<String>,
+    /// Which rows of the target count at all.
+    only: Option<String>,
+    /// If the target holds events instead of rows.
+    history: Option<History>,
+    /// What the rows are to fulfil, in the source's names.
+    condition: Option<String>,
+}
+
+impl Relation {
+    /// The rows of `target` under `plan` that fulfil `condition`.
+    ///
+    /// # Errors
+    /// `SchemaDrift` if a value does not fit the type that it should be of.
+    pub(super) fn new(
+        connection: &Connection,
+        (target, plan): (TableRef, &TablePlan),
+        columns: Vec<Selected>,
+        condition: Option<String>,
+    ) -> Result<Self> {
+        let soft = plan.mode == Mode::Merge && plan.delete == DeleteMode::Soft;
+        let only = match soft {
+            true => Some(format!("t.{} IS DISTINCT FROM true", Ident(deleted_column(plan)?))),
+            false => None,
+        };
+        let (mut values, mut misfits) = (Vec::new(), Vec::new());
+        for column in columns {
+            values.push(column.value);
+            misfits.extend(column.misfit);
+        }
+        let first = values.len();
+        values.extend(misfits.iter().map(|misfit| misfit.condition.clone()));
+        let mut relation = Self {
+            target,
+            name: plan.target.clone(),
+            values,
+            key: if plan.source.is_keyed() { plan.source.key.clone() } else { Vec::new() },
+            names: plan.source.columns.iter().map(|column| column.name().to_owned()).collect(),
+            only,
+            history: None,
+            condition,
+        };
+        if plan.mode == Mode::Append {
+            let key: Vec<_> = relation.key.iter().map(|&at| &relation.values[at]).collect();
+            let history = History::read(connection, (&relation.target, plan), &key)?;
+            relation.refuse_unknown(connection, &history)?;
+            relation.history = Some(history);
+        }
+        for (misfit, at) in misfits.iter().zip(first..) {
+            let sql = relation.rows(&[at], None);
+            let found = count(connection, &format!("SELECT count(*) FROM ({sql}) WHERE c{at}"))?;
+            if found > 0 {
+                return Err(drift(format!(
+                    "table {}: {}, and holds {found} values that are none of that type",
+                    plan.target, misfit.words
+                )));
+            }
+        }
+        Ok(relation)
+    }
+
+    /// The table's name, for messages.
+    pub(super) fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// Selects `columns`, each called `c` and its number, of all rows, or of those whose keys
+    /// stand in the columns `c0`, `c1` … of the table `among`.
+    pub(super) fn rows(&self, columns: &[usize], among: Option<&TableRef>) -> String {
+        let condition = self.condition.as_deref();
+        let Some(history) = &self.history else {
+            let values = join(columns, ", ", |&at| format!("{} AS c{at}", self.values[at]));
+            let values = if columns.is_empty() { "1".to_owned() } else { values };
+            return format!(
+                "SELECT {values} FROM {} AS t WHERE {}",
+                self.target,
+                self.conditions(condition, among)
+            );
+        };
+        // Where rows moved between keys, they are picked once it is known what they are.
+        let (early, late) = if history.moves() { (None, among) } else { (among, None) };
+        let events = self.events(history, early);
+        if condition.is_none() && late.is_none() {
+            return history.rows(&events, (columns, &self.key));
+        }
+        let all: Vec<usize> = (0..self.values.len()).collect();
+        let rows = history.rows(&events, (&all, &self.key));
+        let picked =
+            late.map_or("true".to_owned(), |keys| self.among(keys, |at| format!("x.c{at}")));
+        let rows = format!("SELECT * FROM ({rows}) AS x WHERE {picked}");
+        let Some(condition) = condition else {
+            return format!("SELECT {} FROM ({rows})", places(columns));
+        };
+        // The condition is about what the rows have become, by the source's names.
+        let named = join(self.names.iter().enumerate(), ", ", |(at, name)| {
+            format!("c{at} AS {}", Ident(name))
+        });
+        let back = join(columns, ", ", |&at| match self.names.get(at) {
+            Some(name) => format!("{} AS c{at}", Ident(name)),
+            None => format!("false AS c{at}"),
+        });
+        format!("SELECT {back} FROM (SELECT {named} FROM ({rows})) WHERE {}", own_line(condition))
+    }
+
+    /// That the key, of which `value` gives the columns, stands in the table `keys`.
+    fn among(&self, keys: &TableRef, value: impl Fn(usize) -> String) -> String {
+        let same = join(self.key.iter().enumerate(), " AND ", |(index, &at)| {
+            format!("k.c{index} = {}", value(at))
+        });
+        format!("EXISTS (SELECT 1 FROM {keys} AS k WHERE {same})")
+    }
+
+    fn conditions(&self, condition: Option<&str>, among: Option<&TableRef>) -> String {
+        let mut all: Vec<String> = vec!["true".to_owned()];
+        all.extend(self.only.clone());
+        all.extend(among.map(|keys| self.among(keys, |at| self.values[at].clone())));
+        all.extend(condition.map(own_line));
+        all.join(" AND ")
+    }
+
+    /// All events, with all values.
+    fn events(&self, history: &History, among: Option<&TableRef>) -> String {
+        let values =
+            join(self.values.iter().enumerate(), "", |(at, value)| format!("{value} AS c{at}, "));
+        let (metadata, conditions) = (history.metadata(), self.conditions(None, among));
+        format!("SELECT {values}{metadata} FROM {} AS t WHERE {conditions}", self.target)
+    }
+
+    /// Refuses a history from which a present row cannot be put together.
+    fn refuse_unknown(&self, connection: &Connection, history: &History) -> Result<()> {
+        let unknown = history.unknown(&self.events(history, None), &self.key);
+        let Some(unknown) = unknown else { return Ok(()) };
+        match count(connection, &unknown)? {
+            0 => Ok(()),
+            rows => Err(Error::data(format!(
+                "table {}: the history of {rows} rows lacks events which hold values that later \
+                 ones left out",
+                self.name
+            ))
+            .with_hint("it was changed by hand, or is damaged: copy it again (resync)")),
+        }
+    }
+}
+
+/// In brackets that a comment at its end does not swallow.
+fn own_line(condition: &str) -> String {
+    format!("({condition}\n)")
+}
+
+pub(super) fn count(connection: &Connection, sql: &str) -> Result<i64> {
+    let rows = connection.query(sql, &[]).during(|| "counting rows".to_owned())?;
+    let count = rows.first().and_then(|row| row[0].int());
+    count.ok_or_else(|| Error::internal("a count is missing"))
+}

@@ -1,0 +1,5 @@
+//! Whole verifications between two model ends on a paused clock: both change while they are looked
+//! at, the destination lags behind, and damage is planted in it.
+
+mod histories;
+mod world;

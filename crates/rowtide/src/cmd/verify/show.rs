@@ -1,0 +1,118 @@
+//! How a verification's report is shown.
+
+use std::path::Path;
+
+use rowtide_core::{Error, Result};
+use rowtide_verify::report::{csv, html, sentence, summary};
+use rowtide_verify::{Difference, Report, TableReport, Verdict};
+
+use crate::cli::Verify;
+use crate::output::{self, Align, Output, Table, count, seconds};
+
+/// Tells of a table that was compared just now.
+pub(super) fn progress(table: &TableReport, output: &Output) {
+    if output.draws_bars() {
+        output.note(&format!(
+            "{} {}: {}",
+            mark(table.verdict, output),
+            table.table,
+            sentence(table)
+        ));
+    }
+}
+
+/// Shows the whole report, in the form that was asked for.
+///
+/// # Errors
+/// `Unavailable` if it cannot be written.
+pub(super) fn report(report: &Report, arguments: &Verify, output: &Output) -> Result<()> {
+    if let Some(path) = &arguments.csv {
+        write(path, &csv(report))?;
+    }
+    if let Some(path) = &arguments.html {
+        let began = jiff::Timestamp::from_microsecond(report.started_at);
+        let began = began.map(|at| format!("begun {at:.0}")).unwrap_or_default();
+        write(path, &html(report, &began))?;
+    }
+    if arguments.json {
+        let internal = |error| Error::internal("the report is no JSON").with_source(error);
+        return output::print_json(&serde_json::to_value(report).map_err(internal)?);
+    }
+    output::print(&console(report))?;
+    for trouble in report.tables.iter().filter_map(|table| table.trouble.as_ref()) {
+        if let Some(hint) = &trouble.hint {
+            output.note(&format!("hint: {hint}"));
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |error| {
+        Error::unavailable(format!("could not write the report {}", path.display()))
+            .with_source(error)
+    };
+    std::fs::write(path, text).map_err(failed)
+}
+
+fn mark(verdict: Verdict, output: &Output) -> String {
+    match verdict {
+        Verdict::Equal => output.paint("32", "✓"),
+        Verdict::Unsettled | Verdict::NotCompared => output.paint("33", "!"),
+        Verdict::Differs | Verdict::Failed => output.paint("31", "✗"),
+    }
+}
+
+fn console(report: &Report) -> String {
+    let mut table = Table::new(&[
+        ("table", Align::Left),
+        ("source", Align::Right),
+        ("destination", Align::Right),
+        ("time", Align::Right),
+        ("verdict", Align::Left),
+    ]);
+    for one in &report.tables {
+        table.row([
+            one.table.to_string(),
+            count(one.source_rows),
+            count(one.destination_rows),
+            seconds(one.seconds()),
+            sentence(one),
+        ]);
+    }
+    let mut out = table.render();
+    for one in report.tables.iter().filter(|table| !table.differences.is_empty()) {
+        out.push_str(&format!("\n{}\n", one.table));
+        for difference in &one.differences {
+            out.push_str(&line(difference));
+        }
+        let listed = one.differences.len() as u64;
+        if listed < one.differing {
+            out.push_str(&format!("  … and {} more\n", count(one.differing - listed)));
+        }
+    }
+    out.push_str(&format!("\n{}\n", summary(report)));
+    out
+}
+
+fn line(difference: &Difference) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
+    let key: Vec<String> =
+        difference.key.iter().map(|one| format!("{}={}", one.column, shown(&one.value))).collect();
+    let shows = !key.is_empty();
+    let name = if shows { key.join(", ") } else { format!("row {}", difference.row) };
+    let mut out = format!("  {name}: {}", difference.kind);
+    if difference.at_source > 1 || difference.at_destination > 1 {
+        let (ours, theirs) = (difference.at_source, difference.at_destination);
+        out.push_str(&format!(" ({ours} at the source, {theirs} at the destination)"));
+    }
+    for column in &difference.columns {
+        out.push_str(&format!("\n    {}: {}", column.column, column.nature));
+        if shows {
+            let (one, other) = (shown(&column.source), shown(&column.destination));
+            out.push_str(&format!(": {one} → {other}"));
+        }
+    }
+    out.push('\n');
+    out
+}
