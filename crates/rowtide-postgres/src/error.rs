@@ -36,6 +36,13 @@ fn is_of_one_table(state: &str) -> bool {
     }
 }
 
+/// Whether a look at the catalog met a relation that was dropped in the same moment: the server
+/// calls that an internal error, in words that it never translates.
+fn is_caught_in_a_drop(state: &str, message: &str) -> bool {
+    let gone = ["could not open relation with OID", "cache lookup failed for relation"];
+    state == "XX000" && gone.iter().any(|words| message.contains(words))
+}
+
 /// What to do next, where the SQLSTATE alone tells.
 fn hint_of(state: &str) -> Option<&'static str> {
     match state {
@@ -53,7 +60,9 @@ fn hint_of(state: &str) -> Option<&'static str> {
 /// An error the server reported, in its own words but without DETAIL.
 pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<&str>) -> Error {
     let message = format!("{doing}: {message} (SQLSTATE {state})");
-    let mut error = Error::new(kind_of(state), message).answered();
+    let kind =
+        if is_caught_in_a_drop(state, &message) { ErrorKind::Unavailable } else { kind_of(state) };
+    let mut error = Error::new(kind, message).answered();
     if is_of_one_table(state) {
         error = error.of_one_table();
     }
@@ -166,5 +175,12 @@ mod tests {
         assert_eq!(kind_of("23505"), ErrorKind::Data);
         assert_eq!(kind_of("3D000"), ErrorKind::Config);
         assert_eq!(kind_of(""), ErrorKind::Config);
+    }
+
+    #[test]
+    fn a_table_dropped_while_it_is_looked_up_is_looked_up_again() {
+        let said = |message| from_server("reading tables", "XX000", message, None).kind();
+        assert_eq!(said("could not open relation with OID 16455"), ErrorKind::Unavailable);
+        assert_eq!(said("invalid memory alloc request size 1132462083"), ErrorKind::Data);
     }
 }

@@ -213,3 +213,34 @@ fn pairs<'a>(
         Some((key, (one, other)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(rows: &[u64]) -> Digest {
+        let mut digest = Digest::empty(2);
+        for (bucket, rows) in digest.buckets.iter_mut().zip(rows) {
+            bucket.rows = *rows;
+            bucket.first = *rows;
+        }
+        digest
+    }
+
+    #[test]
+    fn few_rows_are_listed_at_once() {
+        let (ours, theirs) = (digest(&[9, 150_000, 60_000, 3]), digest(&[9, 1, 0, 900_000]));
+        let groups = groups(&ours.differing(&theirs), &ours, &theirs);
+        let groups: Vec<Vec<u32>> =
+            groups.iter().map(|group| group.buckets.iter().copied().collect()).collect();
+        assert_eq!(groups, [vec![1], vec![2], vec![3]]);
+    }
+
+    #[test]
+    fn halves_are_the_whole() {
+        let group = BucketSet { bits: 4, buckets: (3..8).collect() };
+        let [second, first] = halves(&group);
+        assert_eq!(first.buckets, BTreeSet::from([3, 4]));
+        assert_eq!(second.buckets, BTreeSet::from([5, 6, 7]));
+    }
+}

@@ -123,7 +123,22 @@ impl View {
         let encoder = Encoder::new(&source)?;
         let connection = connection.clone();
         let view = Self { reading: None, connection, source, relation, encoder };
+        if request.condition.is_some() {
+            view.check_condition()?;
+        }
         Ok((view, Moment { checkpoint, mark: None }))
+    }
+
+    /// Whether DuckDB understands the condition: everything else in the statement is ours.
+    fn check_condition(&self) -> Result<()> {
+        let prepared = self.connection.prepare(&self.relation.rows(&self.all(), None));
+        let prepared = prepared.during(|| "preparing the statement".to_owned()).map(drop);
+        prepared.map_err(|error| {
+            let name = self.relation.name();
+            Error::config(format!("table {name}: DuckDB does not understand the condition"))
+                .with_hint("write it with the source's column names, in SQL that both sides know")
+                .with_source(error)
+        })
     }
 
     fn count(&mut self) -> Result<u64> {

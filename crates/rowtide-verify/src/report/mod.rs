@@ -3,6 +3,8 @@
 mod console;
 mod csv;
 mod html;
+#[cfg(test)]
+mod tests;
 
 use arrow_array::RecordBatch;
 use rowtide_core::{Checkpoint, Error, ErrorKind, TableName, TableState};

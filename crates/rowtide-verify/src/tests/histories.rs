@@ -243,3 +243,34 @@ fn a_sample_finds_what_is_in_it() {
         check(&found, &expected, &world);
     });
 }
+
+#[test]
+fn more_than_is_followed_up_is_told_as_at_least() {
+    every_seed("more_than_is_followed_up_is_told_as_at_least", |seed| async move {
+        if seed % 40 != 0 {
+            return;
+        }
+        let world = populated(seed);
+        world.lock().destination.iter_mut().for_each(|(cells, _)| cells.amount = "2".into());
+        set_going(&world);
+        let found = verified(&world, Options { candidates: 10, ..few_buckets() }, None).await;
+        assert!(found.at_least && found.verdict == Verdict::Differs, "{found:#?}");
+        assert!(found.differing >= 10 && found.differing < 2 * COLD_ROWS, "{found:#?}");
+    });
+}
+
+#[test]
+fn a_destination_that_does_not_come_is_no_difference() {
+    every_seed("a_destination_that_does_not_come_is_no_difference", |seed| async move {
+        if seed % 40 != 0 {
+            return;
+        }
+        let world = populated(seed);
+        // Nobody follows.
+        tokio::spawn(world.clone().write(0..HOT_ROWS, 3));
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let found = verified(&world, few_buckets(), None).await;
+        assert_eq!(found.verdict, Verdict::Failed, "{found:#?}");
+        assert_eq!(found.trouble.unwrap().kind, "unavailable");
+    });
+}
