@@ -50,7 +50,8 @@ pub(crate) async fn find(
 ) -> Result<Candidates> {
     let differing = ours.differing(theirs);
     let mut found = Found::new(table, differing.bits)?;
-    let mut groups = groups(&differing, ours, theirs);
+    let at_once = ROWS_AT_ONCE.min(most as u64);
+    let mut groups = groups(&differing, (ours, theirs), at_once);
     groups.reverse();
     while let Some(group) = groups.pop() {
         if found.hashes.len() >= most {
@@ -62,18 +63,21 @@ pub(crate) async fn find(
         );
         let (one, other) = sides.await?;
         match (one, other, group.buckets.len()) {
-            (Some(one), Some(other), _) => found.add(one, other)?,
+            (Some(one), Some(other), _) => found.add(&one, &other)?,
             // Too long keys: half of it at a time.
             (_, _, many) if many > 1 => groups.extend(halves(&group)),
             _ => return found.finish(true),
         }
     }
-    let more = found.hashes.len() > most;
-    found.finish(more)
+    found.finish(false)
 }
 
-/// Buckets to be listed together.
-fn groups(differing: &BucketSet, ours: &Digest, theirs: &Digest) -> Vec<BucketSet> {
+/// Buckets to be listed together, of `at_once` rows unless one alone holds more.
+fn groups(
+    differing: &BucketSet,
+    (ours, theirs): (&Digest, &Digest),
+    at_once: u64,
+) -> Vec<BucketSet> {
     let rows = |digest: &Digest, bucket: u32| {
         digest.buckets.get(bucket as usize).map_or(0, |bucket| bucket.rows)
     };
@@ -89,7 +93,7 @@ fn groups(differing: &BucketSet, ours: &Digest, theirs: &Digest) -> Vec<BucketSe
             _ => {
                 let buckets = BTreeSet::from([bucket]);
                 groups.push(BucketSet { bits: differing.bits, buckets });
-                room = ROWS_AT_ONCE.saturating_sub(needs);
+                room = at_once.saturating_sub(needs);
             }
         }
     }
@@ -157,7 +161,7 @@ impl<'a> Found<'a> {
     }
 
     /// Adds the keys under which the two sides differ.
-    fn add(&mut self, one: Listing, other: Listing) -> Result<()> {
+    fn add(&mut self, one: &Listing, other: &Listing) -> Result<()> {
         let mut picked: Vec<(usize, usize)> = Vec::new();
         let second = one.keys.len();
         for (key, (ours, theirs)) in pairs(&one.rows, &other.rows) {
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn few_rows_are_listed_at_once() {
         let (ours, theirs) = (digest(&[9, 150_000, 60_000, 3]), digest(&[9, 1, 0, 900_000]));
-        let groups = groups(&ours.differing(&theirs), &ours, &theirs);
+        let groups = groups(&ours.differing(&theirs), (&ours, &theirs), ROWS_AT_ONCE);
         let groups: Vec<Vec<u32>> =
             groups.iter().map(|group| group.buckets.iter().copied().collect()).collect();
         assert_eq!(groups, [vec![1], vec![2], vec![3]]);

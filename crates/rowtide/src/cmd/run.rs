@@ -157,9 +157,8 @@ async fn remembered(
         let late = || Error::unavailable("the destination did not tell what it remembers");
         match peeked.unwrap_or_else(|_| Err(late())) {
             Ok(state) => return Ok(state.unwrap_or_default()),
-            Err(error)
-                if !error.kind().is_transient() || began.elapsed() >= settings.retry_startup =>
-            {
+            Err(error) if !error.kind().is_transient() => return Err(error),
+            Err(error) if !error.is_answered() && began.elapsed() >= settings.retry_startup => {
                 return Err(error);
             }
             Err(error) => {

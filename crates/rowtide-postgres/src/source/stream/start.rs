@@ -122,10 +122,10 @@ pub(in crate::source) async fn start_on(
     let position = with.start.checkpoint.get(&partition()).unwrap_or_default();
     let mut history = History::of(&with.start.checkpoint, source.asked());
     let sql = with.sql.as_ref().filter(|_| history.is_marked());
-    // With nothing said, the server begins where the slot stands.
-    let from = if sql.is_some() { Offset(0) } else { position };
-    let protocol = Protocol::with(&mut connection, source.options.streaming).await?;
     let care = Care::take(source, sql, position).await?;
+    // With nothing said, the server begins where the slot stands.
+    let from = sql.map_or(position, |_| Offset(0));
+    let protocol = Protocol::with(&mut connection, source.options.streaming).await?;
     let command = command(source, &with, (from, protocol.words));
     let doing = format!("reading the log by the replication slot `{}`", with.slot);
     let (frames, writer) =
@@ -156,13 +156,12 @@ pub(in crate::source) async fn start_on(
     if let Some(covered) = with.covered {
         decoder = decoder.copying(&with.start.copying, covered);
     }
-    let assembler = protocol.assembler(with.start.buffer_bytes, with.start.spool_directory);
     let reader = Reader {
         source: source.clone(),
         sql: None,
         frames,
         decoder,
-        assembler,
+        assembler: protocol.assembler(with.start.buffer_bytes, with.start.spool_directory),
         alarm: with.alarm,
         untold: with.untold,
         progress: Arc::clone(&progress),
