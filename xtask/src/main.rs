@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod check;
+mod corruption;
 mod fuzz;
 mod mutants;
 mod run;
@@ -38,6 +39,9 @@ Commands:
   fidelity [what] [args...]
                    Set up, then send every type, name and change of table through the real binary
                    and compare; `fidelity values|ddl|names|tables --help` tells what can be chosen
+  fidelity corruption [--seed N] [--rounds M]
+                   Damage copies of tables under load; `rowtide verify --repair` has to find and
+                   repair all of it, and nothing else
   fuzz [--seconds N] [target...]
                    Feed the decoders made-up input, each for 20 s (needs a nightly toolchain)
   ci               Everything that must pass: format, clippy, tidy, docs, test
@@ -72,6 +76,10 @@ fn dispatch(root: &Path, words: &[&str]) -> Outcome {
         ["sim", arguments @ ..] => simulate(root, arguments),
         ["mutants", bugs @ ..] => mutants::run(root, bugs),
         ["crash", arguments @ ..] => between_servers(root, "rowtide-crash", arguments),
+        ["fidelity", "corruption", arguments @ ..] => {
+            setup::with_servers(root)?;
+            corruption::run(root, arguments)
+        }
         ["fidelity", arguments @ ..] => between_servers(root, "rowtide-fidelity", arguments),
         ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
         ["ci"] => check::everything(root),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rowtide_sandbox::{PostgresServer, ServerOptions, client_tool};
 use rowtide_testkit::{Copied, Result, Rows, Rowtide, RowtideCommand, compare};
 
+use crate::limits::Duckdb;
 use crate::options::{Options, To};
 use crate::stopwatch::{ServerClock, Taken, time_command, time_rowtide};
 
@@ -98,7 +99,8 @@ impl Arena {
     /// A pipeline whose destination is there already.
     pub(crate) fn made_pipeline(&self, db: &str, name: &str, to: To) -> Pipeline<'_> {
         let (db, name) = (db.to_owned(), name.to_owned());
-        Pipeline { arena: self, db, name, to, rules: String::new() }
+        let parameters = self.parameters.clone();
+        Pipeline { arena: self, db, name, to, parameters, rules: String::new() }
     }
 
     /// A client tool connected to the source.
@@ -198,6 +200,8 @@ pub(crate) struct Pipeline<'a> {
     db: String,
     name: String,
     to: To,
+    /// Of the DuckDB URL.
+    parameters: String,
     rules: String,
 }
 
@@ -206,6 +210,13 @@ impl Pipeline<'_> {
     pub(crate) fn with_rules(mut self, rules: &str) -> Self {
         self.rules.push_str(rules);
         self.rules.push('\n');
+        self
+    }
+
+    /// Adds to the parameters of its DuckDB URL; the last word on each counts.
+    pub(crate) fn with_parameters(mut self, parameters: &str) -> Self {
+        self.parameters.push(if self.parameters.is_empty() { '?' } else { '&' });
+        self.parameters.push_str(parameters);
         self
     }
 
@@ -224,7 +235,7 @@ impl Pipeline<'_> {
         let directory = self.arena.directory();
         let path = directory.join(format!("{}.toml", self.name));
         let url = match self.to {
-            To::Duckdb => format!("duckdb:{}{}", self.file().display(), self.arena.parameters),
+            To::Duckdb => format!("duckdb:{}{}", self.file().display(), self.parameters),
             To::Postgres => self.arena.warehouse()?.url(&self.name),
         };
         let text = format!(
@@ -273,6 +284,20 @@ impl Pipeline<'_> {
             To::Duckdb => Copied::Duckdb(&file),
             To::Postgres => Copied::Postgres(self.arena.warehouse()?, &self.name),
         })
+    }
+
+    /// Runs statements at its destination, behind its back. It must not be running.
+    pub(crate) fn execute_there(&self, statements: &[&str]) -> Result<()> {
+        match self.to {
+            To::Duckdb => {
+                let file = Duckdb::open(&self.file())?;
+                statements.iter().try_for_each(|sql| file.execute(sql))
+            }
+            To::Postgres => {
+                let run = |sql: &&str| self.arena.sql_there(&self.name, sql).map(drop);
+                statements.iter().try_for_each(run)
+            }
+        }
     }
 
     /// Removes its slot, which would keep the log, and its copy.

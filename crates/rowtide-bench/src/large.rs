@@ -9,7 +9,7 @@ use crate::options::{Options, To};
 use crate::ranges::{Numbered, check_equal_by_ranges};
 use crate::report::{Kind, Line, Outcome, Series};
 use crate::series::{Sample, Sampler, memory};
-use crate::stopwatch::{Taken, cpu_seconds};
+use crate::stopwatch::{Taken, cpu_seconds, mib};
 use crate::targets::{W4_DUCKDB, W4_POSTGRES};
 
 /// DuckDB's limit in this measurement, in mebibytes: what the program gives it by default.
@@ -32,11 +32,6 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome> {
         }
     }
     Ok(outcome)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn mib(bytes: u64) -> f64 {
-    (bytes >> 10) as f64 / 1024.0
 }
 
 struct Measured {

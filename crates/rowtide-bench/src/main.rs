@@ -29,6 +29,7 @@ mod start;
 mod stopwatch;
 mod targets;
 mod toast;
+mod verify;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +65,7 @@ const MEASUREMENTS: &[Measurement] = &[
     measurement(["w5", "toast", "W5: updates beside large values"], toast::measure),
     measurement(["w6", "skew", "W6: forty tables, skewed"], skew::measure),
     measurement(["w7", "outage", "W7: catching up after an outage"], outage::measure),
+    measurement(["verify", "verify", "Verifying a copy"], verify::measure),
     measurement(["idle", "idle", "An idle pipeline"], idle::measure),
     measurement(["start", "start", "Cold start"], start::measure),
     measurement(["kills", "kills", "Under kill -9"], kills::measure),

@@ -47,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "target/release/rowtide")]
     pub(crate) binary: PathBuf,
     /// Which measurements, by number or name: w1 (copy), w2 (drain), w3 (latency), w4 (large),
-    /// w5 (toast), w6 (skew), w7 (outage), idle, start, kills; all but kills without it.
+    /// w5 (toast), w6 (skew), w7 (outage), verify, idle, start, kills; all but kills without it.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Which destinations.
@@ -107,6 +107,9 @@ pub(crate) struct Options {
     /// Transactions of pgbench per second before, during and after the outage.
     #[arg(long, default_value_t = 500)]
     pub(crate) outage_rate: u64,
+    /// Rows of the wide table that is verified; several numbers, one after another.
+    #[arg(long, value_delimiter = ',', default_value = "1000000")]
+    pub(crate) verify_rows: Vec<u64>,
     /// Seconds for which idle pipelines are looked at.
     #[arg(long, default_value_t = 30)]
     pub(crate) idle_seconds: u64,
@@ -137,6 +140,7 @@ impl Options {
             self.toast_rows = 500;
             self.skew_transactions = 200;
             self.outage_seconds = 2;
+            self.verify_rows = vec![20_000];
             self.idle_seconds = 2;
             self.seconds = 2;
             self.scale = 1;

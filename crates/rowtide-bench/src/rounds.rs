@@ -48,6 +48,11 @@ impl Rounds {
         Some(Spread { fastest, slowest })
     }
 
+    /// The most memory that `contender` had in any round.
+    pub(crate) fn peak_bytes(&self, contender: &str) -> u64 {
+        self.all(contender).iter().map(|taken| taken.peak_bytes).max().unwrap_or_default()
+    }
+
     /// How many times as fast as `other` the contender was: the median of the rounds' ratios.
     pub(crate) fn speed(&self, contender: &str, other: &str) -> Option<f64> {
         self.ratio(contender, |round| self.all(other).get(round).map(|taken| taken.wall))

@@ -41,11 +41,23 @@ impl std::fmt::Display for Taken {
     }
 }
 
-/// Runs `rowtide` to its end.
+/// Bytes as mebibytes.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    (bytes >> 10) as f64 / 1024.0
+}
+
+/// Runs `rowtide` to its end, which must be a good one.
 pub(crate) fn time_rowtide(rowtide: Rowtide, limit: Duration) -> Result<(Taken, Finished)> {
+    let (taken, finished) = time_to_end(rowtide, limit)?;
+    Ok((taken, finished.success()?))
+}
+
+/// Runs `rowtide` to its end, however it ends.
+pub(crate) fn time_to_end(rowtide: Rowtide, limit: Duration) -> Result<(Taken, Finished)> {
     let started = Instant::now();
     let mut taken = watch(rowtide.pid(), limit)?;
-    let finished = rowtide.wait(limit)?.success()?;
+    let finished = rowtide.wait(limit)?;
     taken.wall = started.elapsed().as_secs_f64();
     Ok((taken, finished))
 }

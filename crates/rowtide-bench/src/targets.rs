@@ -39,6 +39,7 @@ impl Target {
 }
 
 const CPU: &str = "times less CPU per million changes than the cheapest peer";
+const WRONG: &str = "times the time of equal tables to find 3 wrong rows";
 const IDLE: &str = "% of a core when idle, one pipeline";
 const START: &str = "ms from a cold start to streaming";
 
@@ -63,13 +64,22 @@ pub(crate) const W4_DUCKDB: Target =
     Target::at_most("W4", To::Duckdb, "MiB of peak memory beyond DuckDB's limit", 256.0);
 pub(crate) const W4_POSTGRES: Target =
     Target::at_most("W4", To::Postgres, "MiB of peak memory", 128.0);
+pub(crate) const VERIFY_DUCKDB: Target =
+    Target::at_least("verify", To::Duckdb, "of `count(*), sum(hash)` by one connection", 0.5);
+pub(crate) const VERIFY_WRONG_DUCKDB: Target = Target::at_most("verify", To::Duckdb, WRONG, 1.3);
+pub(crate) const VERIFY_WRONG_POSTGRES: Target =
+    Target::at_most("verify", To::Postgres, WRONG, 1.3);
+pub(crate) const VERIFY_MEMORY_DUCKDB: Target =
+    Target::at_most("verify", To::Duckdb, "MiB of peak memory beyond DuckDB's limit", 256.0);
+pub(crate) const VERIFY_MEMORY_POSTGRES: Target =
+    Target::at_most("verify", To::Postgres, "MiB of peak memory", 256.0);
 pub(crate) const IDLE_DUCKDB: Target = Target::at_most("idle", To::Duckdb, IDLE, 0.5);
 pub(crate) const IDLE_POSTGRES: Target = Target::at_most("idle", To::Postgres, IDLE, 0.5);
 pub(crate) const START_DUCKDB: Target = Target::at_most("start", To::Duckdb, START, 300.0);
 pub(crate) const START_POSTGRES: Target = Target::at_most("start", To::Postgres, START, 300.0);
 
 /// All of them, in the order in which they are reported.
-pub(crate) const ALL: [Target; 16] = [
+pub(crate) const ALL: [Target; 21] = [
     W1_LIMIT,
     W1_SCANNER,
     W1_SYNC,
@@ -82,6 +92,11 @@ pub(crate) const ALL: [Target; 16] = [
     W3_POSTGRES,
     W4_DUCKDB,
     W4_POSTGRES,
+    VERIFY_DUCKDB,
+    VERIFY_WRONG_DUCKDB,
+    VERIFY_WRONG_POSTGRES,
+    VERIFY_MEMORY_DUCKDB,
+    VERIFY_MEMORY_POSTGRES,
     IDLE_DUCKDB,
     IDLE_POSTGRES,
     START_DUCKDB,

@@ -170,6 +170,24 @@ fn large_values_and_many_tables_are_measured() {
 }
 
 #[test]
+fn verifying_is_measured_beside_its_limit() {
+    check_measured(
+        "verify",
+        &[
+            "20000 rows: `count(*), sum(hash)` at the source, one connection",
+            "20000 rows: the same with the server's own settings",
+            "20000 rows: rowtide verify → DuckDB, equal",
+            "20000 rows: the comparison alone → DuckDB, equal",
+            "20000 rows: rowtide verify → DuckDB, 3 wrong rows",
+            "20000 rows: rowtide verify → PostgreSQL, equal",
+            "20000 rows: rowtide verify → PostgreSQL, 3 wrong rows",
+            "20000 rows: rowtide verify → PostgreSQL, peak memory",
+        ],
+        &[],
+    );
+}
+
+#[test]
 fn outages_and_starts_are_measured() {
     check_measured(
         "w7,idle,start",

@@ -3,6 +3,7 @@
 //! They stand in the schema `_rowtide` of every destination, are made by it when a pipeline is
 //! opened, and are written like any append table.
 
+mod repairs;
 mod told;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::{
     TablePlan, TableSchema,
 };
 
+pub use repairs::{Repaired, repairs};
 pub use told::{Told, told};
 
 /// The schema that holds Rowtide's own tables.
@@ -98,9 +100,23 @@ const VERIFY: (&str, Columns) = (
     ],
 );
 
+const REPAIRS: (&str, Columns) = (
+    "repairs",
+    &[
+        ("pipeline", Kind::Text),
+        ("source_schema", Kind::Text),
+        ("source_table", Kind::Text),
+        ("kind", Kind::Text),
+        ("key", Kind::Text),
+        ("differing", Kind::Text),
+        ("position", Kind::Number),
+        ("repaired_at", Kind::Instant),
+    ],
+);
+
 /// All of these tables.
 pub fn tables() -> Vec<TablePlan> {
-    vec![plan(SCHEMA_HISTORY), plan(QUARANTINE), plan(VERIFY)]
+    vec![plan(SCHEMA_HISTORY), plan(QUARANTINE), plan(VERIFY), plan(REPAIRS)]
 }
 
 /// What is told of one table's verification.

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicr
 use arrow_schema::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeBatch, Commit};
+use crate::{ChangeBatch, Commit, Offset, Op};
 
 /// Which metadata columns a table gets, under which names; `None` leaves one out.
 ///
@@ -16,16 +16,21 @@ use crate::{ChangeBatch, Commit};
 #[serde(default, deny_unknown_fields)]
 pub struct MetadataColumns {
     /// `insert`, `update`, `delete`, `truncate`, `quarantine` for a row that is kept out, or
-    /// `snapshot` for copied rows (text).
+    /// `snapshot` for copied rows (text). A repaired row has what a change would have that led to
+    /// it.
     pub op: Option<String>,
     /// Whether the row was deleted at the source (boolean).
     pub deleted: Option<String>,
     /// Where the change's commit record starts in the source's log (bigint; PostgreSQL: the LSN
-    /// as a number). Copied rows hold the position after which streaming continued.
+    /// as a number). Copied rows hold the position after which streaming continued, repaired rows
+    /// that at which they were made right.
     pub position: Option<String>,
-    /// The change's order within its commit, from 0 (bigint); NULL for copied rows.
+    /// The change's order within its commit, from 0 (bigint); NULL for copied rows. Negative for
+    /// repaired rows, and rising from each to the next: they come behind what was copied at their
+    /// position, and before what is committed there.
     pub seq: Option<String>,
-    /// When the change was committed at the source (timestamptz); NULL for copied rows.
+    /// When the change was committed at the source (timestamptz); NULL for copied and repaired
+    /// rows.
     pub committed_at: Option<String>,
     /// When Rowtide applied it (timestamptz).
     pub loaded_at: Option<String>,
@@ -114,6 +119,26 @@ impl MetadataColumns {
             position: vec![position_of(commit)],
             seq: vec![Some(i64::from(ordinal))],
             committed_at: vec![Some(commit.committed_at)],
+        };
+        self.arrays(values, loaded_at, None)
+    }
+
+    /// The values for repaired rows, the first of which has the order `first`; `ops` are words for
+    /// changes.
+    pub fn repair_values(
+        &self,
+        ops: &[Op],
+        (position, first): (Offset, i64),
+        loaded_at: i64,
+    ) -> Vec<ArrayRef> {
+        let rows = ops.len();
+        let position = i64::try_from(position.0).unwrap_or(i64::MAX);
+        let values = Values {
+            op: ops.iter().map(|op| op.as_str()).collect(),
+            deleted: ops.iter().map(|op| op.removes()).collect(),
+            position: vec![position; rows],
+            seq: (first..).take(rows).map(Some).collect(),
+            committed_at: vec![None; rows],
         };
         self.arrays(values, loaded_at, None)
     }

@@ -111,8 +111,8 @@ impl Phase {
     }
 }
 
-/// What a stopped table waits for. Each look at the source's tables finds out whether it came, so
-/// that nobody has to ask for a new copy.
+/// What a table waits for. Each look at the source's tables finds out whether it came, so that
+/// nobody has to ask for a new copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Awaits {
@@ -121,6 +121,9 @@ pub enum Awaits {
     /// It came while the pipeline was there already, and never was taken in: that whatever keeps it
     /// from being followed is put right.
     Correction,
+    /// Its rows are right as of a place in a log that is lost: that those which differ by now are
+    /// put right. It has not stopped, but is pending or being copied.
+    Repair,
 }
 
 /// What the destination remembers of a table. Written in the same commit as its data.

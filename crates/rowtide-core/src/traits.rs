@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::ledger::Told;
-use crate::view::Inspect;
+use crate::view::{FencedView, Inspect, ViewRequest};
 use crate::{
     ChangeBatch, Checkpoint, Commit, Fence, Finding, Mode, Offset, PipelineState, Refused, Remedy,
     Replaced, Result, SchemaChange, SourceIdentity, TableName, TablePlan, TableSchema,
@@ -41,6 +41,14 @@ pub trait Source: Send + Sync {
 
     /// Opens a consistent copy of one table: its fence, and independent parts to read.
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot>;
+
+    /// Opens a view of one table that shows what a copy taken now would hold, with the copy's fence
+    /// (see [`SnapshotRequest::settle`]); `None` if it cannot, or if a copy could tell more than a
+    /// view does, such as of rows that it leaves out.
+    async fn fenced_view(&self, request: ViewRequest) -> Result<Option<FencedView>> {
+        let _ = request;
+        Ok(None)
+    }
 
     /// Follows the log from `start.checkpoint`. Every transaction whose commit record starts at
     /// or after it is delivered exactly once and in order, for the tables in `start.tables`.
@@ -70,6 +78,12 @@ pub trait SourceOperations: Send + Sync {
     /// The identity that [`Source::attach`] will create, known before anything exists. Stored in
     /// the destination first, so that a crash during creation leaves nothing unowned.
     fn intent(&self) -> SourceIdentity;
+
+    /// Whether this is the very database that `identity` tells of, whatever became of its log.
+    async fn is_of(&self, identity: &SourceIdentity) -> Result<bool> {
+        let _ = identity;
+        Ok(true)
+    }
 
     /// The current end of the log, as a checkpoint that a stream will reach.
     async fn head(&self) -> Result<Checkpoint>;

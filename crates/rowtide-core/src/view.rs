@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::canonical::{BucketSet, Digest};
-use crate::{Checkpoint, Result, TablePlan};
+use crate::{Checkpoint, Fence, Result, TablePlan};
 
 /// A system whose tables can be looked at.
 #[async_trait]
@@ -49,6 +49,16 @@ pub struct Moment {
     /// Words of the source from which it later tells what has changed since
     /// ([`RowsOf::Since`]).
     pub mark: Option<String>,
+}
+
+/// A view of a source's table that a stream can go on from, as from a copy.
+pub struct FencedView {
+    /// What the view shows.
+    pub fence: Fence,
+    /// A position that no change outside the fence lies below.
+    pub position: u64,
+    /// The rows.
+    pub view: Box<dyn TableView>,
 }
 
 /// A consistent view of one table. Dropping it ends its connection.

@@ -18,6 +18,10 @@ pub enum TableWrite {
     Merge(MergeWrite),
     /// Net changes of a multiset (merge mode without a key).
     Multiset(MultisetWrite),
+    /// Of the events that stand more than once under a key, at the same position and with the same
+    /// order, one stays (append mode, keyed; only repairs write this). Only the key columns are
+    /// meaningful.
+    Once(RecordBatch),
     /// All rows go (hard delete), or are marked deleted (soft delete).
     Truncate {
         /// One row whose metadata columns describe the TRUNCATE; its source columns are null.

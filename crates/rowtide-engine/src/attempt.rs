@@ -26,6 +26,7 @@ use crate::plan::{Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::{Router, Surroundings};
 use crate::{Environment, Pipeline, RunMode, Settings, Summary};
+pub(crate) use attach::offered;
 use prepare::{leave_misfits, left_out, remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
@@ -137,7 +138,7 @@ impl<'a> Attempt<'a> {
         )?;
         leave_misfits(destination.as_ref(), &state, &mut planned).await?;
         let checkpoint = match planned.iter().any(Planned::is_followed) {
-            true => Some(self.attach(writer.as_mut(), &state, &mut planned).await?),
+            true => Some(self.attach(writer.as_mut(), (&state, &discovered), &mut planned).await?),
             false => None,
         };
         self.reached.attached = true;
@@ -186,7 +187,7 @@ impl<'a> Attempt<'a> {
         StreamStart {
             checkpoint,
             tables: followed().map(|p| Arc::clone(&p.plan.source)).collect(),
-            copying: followed().filter(|p| p.is_copied()).map(|p| p.plan.source.id).collect(),
+            copying: followed().filter(|p| p.is_prepared()).map(|p| p.plan.source.id).collect(),
             fences: planned.iter().filter_map(Planned::fence).collect(),
             buffer_bytes: self.settings.buffer_bytes,
             spool_directory: self.spool_directory(),
@@ -396,6 +397,7 @@ impl Running<'_> {
     async fn copied(&mut self, (plan, outcome): (TablePlan, Result<Copied>)) -> Result<()> {
         let name = plan.source.name.clone();
         let writer = self.writer.as_mut();
+        let was_mended = outcome.as_ref().is_ok_and(|copied| copied.mended.is_some());
         let replayed = match outcome {
             Ok(copied) => Some(self.router.promote(writer, copied).await?),
             Err(error) if error.kind() == ErrorKind::SchemaDrift => {
@@ -418,7 +420,8 @@ impl Running<'_> {
         self.attempt.reached.committed = true;
         let Some(changes) = replayed else { return Ok(()) };
         self.attempt.reached.promoted.push(name.clone());
-        tracing::info!(table = %name, replayed = changes, "copy in place");
+        let what = if was_mended { "repair in place" } else { "copy in place" };
+        tracing::info!(table = %name, replayed = changes, "{what}");
         let now = self.attempt.pipeline.environment.instant();
         let monitor = &self.attempt.pipeline.monitor;
         monitor.table(&name, |table| {

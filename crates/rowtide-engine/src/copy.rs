@@ -12,6 +12,7 @@ use rowtide_core::{Destination, Error, Fence, Offset, Phase, Result, Source, Tab
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::mend::{Mended, mend};
 use crate::quarantine::LeftOut;
 use crate::retry::Backoff;
 use crate::{Environment, Monitor, Settings};
@@ -23,7 +24,7 @@ const TRIES: u32 = 5;
 /// destinations.
 const AHEAD: usize = 8;
 
-/// A staging table that is complete.
+/// A staging table that is complete, or what takes its place.
 #[derive(Debug)]
 pub(crate) struct Copied {
     pub(crate) plan: TablePlan,
@@ -33,6 +34,16 @@ pub(crate) struct Copied {
     pub(crate) position: Offset,
     /// What could not be represented.
     pub(crate) left_out: LeftOut,
+    /// What differs of the standing table, if that is to be put right: there is no staging table.
+    pub(crate) mended: Option<Mended>,
+}
+
+/// A table whose rows are to be brought to those of a snapshot.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) plan: TablePlan,
+    /// Whether its standing rows are put right, instead of being copied.
+    pub(crate) mends: bool,
 }
 
 /// What a copy needs, shared by all of them.
@@ -52,24 +63,24 @@ pub(crate) struct Copier {
 }
 
 impl Copier {
-    /// Starts copying `plans`, in order, as many at a time as the settings say.
-    pub(crate) fn start(context: &CopyContext, plans: Vec<TablePlan>) -> Self {
+    /// Starts `jobs`, in order, as many at a time as the settings say.
+    pub(crate) fn start(context: &CopyContext, jobs: Vec<Job>) -> Self {
         let parallel = context.settings.parallel_tables.max(1);
         let permits = Arc::new(Semaphore::new(parallel));
         let places = Arc::new(Semaphore::new(parallel + AHEAD));
         let mut tasks = JoinSet::new();
         let environment = &context.environment;
-        for plan in plans {
+        for job in jobs {
             let context = context.clone();
             let (permits, places) = (Arc::clone(&permits), Arc::clone(&places));
             let copying = async move {
                 // Given back when somebody takes the copy to put it in place.
                 let place = places.acquire_owned().await.ok();
                 let outcome = match permits.acquire().await {
-                    Ok(_permit) => copy_with_retry(&context, &plan).await,
+                    Ok(_permit) => copy_with_retry(&context, &job).await,
                     Err(_) => Err(Error::internal("the copy permits were closed")),
                 };
-                (plan, outcome, place)
+                (job.plan, outcome, place)
             };
             environment.spawn(&mut tasks, copying);
         }
@@ -97,14 +108,14 @@ fn died(error: &JoinError) -> Error {
     Error::internal(format!("a copy task died: {error}"))
 }
 
-async fn copy_with_retry(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
+async fn copy_with_retry(context: &CopyContext, job: &Job) -> Result<Copied> {
     let mut backoff = Backoff::new(context.settings.retry_initial, context.settings.retry_max);
     loop {
-        match copy(context, plan).await {
+        match mend_or_copy(context, job).await {
             Err(error) if error.kind().is_transient() && backoff.attempt() + 1 < TRIES => {
                 let wait = backoff.next_wait(&context.environment);
                 tracing::warn!(
-                    table = %plan.source.name, error = %error.chain(), ?wait,
+                    table = %job.plan.source.name, error = %error.chain(), ?wait,
                     "copy failed, starting it again"
                 );
                 context.environment.sleep(wait).await;
@@ -112,6 +123,26 @@ async fn copy_with_retry(context: &CopyContext, plan: &TablePlan) -> Result<Copi
             outcome => return outcome,
         }
     }
+}
+
+/// A copy is right whatever keeps the differences from being found.
+async fn mend_or_copy(context: &CopyContext, job: &Job) -> Result<Copied> {
+    let Job { plan, mends } = job;
+    if !mends {
+        return copy(context, plan).await;
+    }
+    let table = &plan.source.name;
+    match mend(context, plan).await {
+        Ok(Some(mended)) => return Ok(mended),
+        Ok(None) => {
+            tracing::warn!(%table, "too much differs, or cannot be compared: copying it again");
+        }
+        Err(error) if error.kind().is_transient() => return Err(error),
+        Err(error) => {
+            tracing::warn!(%table, error = %error.chain(), "comparing failed: copying it again");
+        }
+    }
+    copy(context, plan).await
 }
 
 async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
@@ -155,7 +186,8 @@ async fn copy(context: &CopyContext, plan: &TablePlan) -> Result<Copied> {
     tracing::info!(table = %name, rows, "copy finished");
     let left_out = std::mem::take(&mut *left_out.lock().unwrap_or_else(PoisonError::into_inner));
     let position = Offset(snapshot.position);
-    Ok(Copied { plan: plan.clone(), fence: snapshot.fence, rows, position, left_out })
+    let (plan, fence) = (plan.clone(), snapshot.fence);
+    Ok(Copied { plan, fence, rows, position, left_out, mended: None })
 }
 
 /// One part on its way into staging.

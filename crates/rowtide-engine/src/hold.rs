@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::command::Request;
 
 /// No pipeline is held longer.
-pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// A request to be held.
 #[derive(Debug)]

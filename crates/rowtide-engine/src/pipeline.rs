@@ -8,7 +8,8 @@ use rowtide_core::{Checkpoint, Destination, Error, ErrorKind, Result, Source, Ta
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::attempt::{Attempt, Ended, Reached};
+use crate::attempt::{Attempt, Ended, Reached, offered};
+use crate::plan::mends;
 use crate::progress::Activity;
 use crate::refusal::Refusals;
 use crate::retry::Backoff;
@@ -42,6 +43,9 @@ pub struct Summary {
     /// Whether the run was asked to stop before its work was done.
     pub interrupted: bool,
 }
+
+/// How often in a row the position may be lost with nothing committed between.
+const LOSSES: u32 = 5;
 
 impl Pipeline {
     /// Runs until the work is done, `shutdown` becomes true, or an error needs somebody.
@@ -100,16 +104,32 @@ impl Pipeline {
                 tracing::warn!(error = %error.chain(), "stopped while an error may still pass");
                 return Ok(Summary { interrupted: true, ..Summary::default() });
             }
+            if self.may_repair(&error, &reached, &backoff) {
+                // The next attempt starts anew, once it finds the same.
+                if self.wait(&error, &mut backoff, &mut shutdown).await {
+                    return Ok(Summary { interrupted: true, ..Summary::default() });
+                }
+                continue;
+            }
             let young = self.environment.instant() - started < self.settings.retry_startup;
             let patient = ever_ran || young || error.is_answered();
             if !error.kind().is_transient() || !patient {
                 self.store(&error, reached.opened).await;
-                return Err(error);
+                return Err(if reached.attached { offered(error, &settings) } else { error });
             }
             if self.wait(&error, &mut backoff, &mut shutdown).await {
                 return Ok(Summary { interrupted: true, ..Summary::default() });
             }
         }
+    }
+
+    /// Whether the position was lost while the log was followed, and may be put right. Not for ever:
+    /// who takes it away again and again is not to be outrun.
+    fn may_repair(&self, error: &Error, reached: &Reached, backoff: &Backoff) -> bool {
+        error.kind() == ErrorKind::PositionLost
+            && reached.attached
+            && mends(&self.settings)
+            && backoff.attempt() < LOSSES
     }
 
     /// Waits before the next attempt; tells whether the wait was ended by a request to stop.

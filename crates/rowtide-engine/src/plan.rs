@@ -10,7 +10,8 @@ use rowtide_core::{
     TableName, TablePlan, TableSchema, TableState,
 };
 
-use crate::{RunMode, SchemaPolicy, Settings};
+use crate::mend::can_mend;
+use crate::{LostPosition, RunMode, SchemaPolicy, Settings};
 
 pub(crate) use refusal::{clashes, refusals};
 
@@ -26,6 +27,8 @@ pub(crate) struct Planned {
 pub(crate) enum Action {
     /// Copies it, then follows it.
     Copy,
+    /// Puts right what differs of it, then follows it.
+    Mend,
     /// Copies it; it is not followed.
     Load,
     /// Follows it from the checkpoint, leaving out what its copy contains.
@@ -42,6 +45,11 @@ impl Planned {
     /// Whether the table is being copied before it is followed.
     pub(crate) fn is_copied(&self) -> bool {
         self.action == Action::Copy
+    }
+
+    /// Whether its changes are kept aside until its rows are those of a snapshot.
+    pub(crate) fn is_prepared(&self) -> bool {
+        matches!(self.action, Action::Copy | Action::Mend)
     }
 
     /// The log has a gap for this table, which was followed before.
@@ -67,7 +75,7 @@ impl Planned {
 
     /// Whether the stream must deliver this table.
     pub(crate) fn is_followed(&self) -> bool {
-        matches!(self.action, Action::Copy | Action::Follow(_))
+        matches!(self.action, Action::Copy | Action::Mend | Action::Follow(_))
     }
 
     /// What is remembered of the table in `phase`.
@@ -199,6 +207,10 @@ fn action(
     }
     match known.phase {
         Phase::Loaded if copied => Ok(Planned { plan, action: Action::Keep }),
+        Phase::Pending | Phase::Copying if is_mended(&plan, known, settings) => {
+            let plan = plan.with_source(Arc::new(known.schema.clone()));
+            Ok(Planned { plan, action: Action::Mend })
+        }
         Phase::Pending | Phase::Copying | Phase::Loaded => Ok(Planned { plan, action: copy }),
         Phase::Skipped => Ok(Planned { plan, action: Action::Skip }),
         Phase::Stopped if known.awaits == Some(Awaits::Table) => {
@@ -213,6 +225,16 @@ fn action(
         }
         Phase::Streaming => follow(&plan, known),
     }
+}
+
+/// Whether what differs of a table is still to be put right.
+fn is_mended(plan: &TablePlan, known: &TableState, settings: &Settings) -> bool {
+    known.awaits == Some(Awaits::Repair) && mends(settings) && can_mend(plan, known)
+}
+
+/// Whether tables may be put right when the position in the log is lost.
+pub(crate) fn mends(settings: &Settings) -> bool {
+    settings.on_position_lost == LostPosition::Repair && settings.mode == RunMode::Auto
 }
 
 /// What to do with a table that is at the source again: it is another one, or at least the log does

@@ -1,5 +1,6 @@
 //! Takes each thing that happened to where its table is: applied, kept aside, or left out.
 
+mod repair;
 mod values;
 
 use std::collections::HashMap;
@@ -70,16 +71,21 @@ impl Router {
         let route = |planned: &Planned| {
             let (phase, stage) = match &planned.action {
                 Action::Follow(_) => (Phase::Streaming, Stage::Live),
-                Action::Copy => (Phase::Copying, Stage::Spooling(Spool::new(&memory))),
+                Action::Copy | Action::Mend => {
+                    (Phase::Copying, Stage::Spooling(Spool::new(&memory)))
+                }
                 Action::Load | Action::Leave(_) | Action::Keep | Action::Skip => {
                     (Phase::Stopped, Stage::Stopped)
                 }
             };
             let mut state = planned.state(phase);
             state.values = values.get(&planned.plan.source.name).cloned().unwrap_or_default();
+            let known = by_name.get(&planned.plan.source.name);
+            if let (Action::Mend, Some(known)) = (&planned.action, known) {
+                state.rows_copied = known.rows_copied;
+                state.fence.clone_from(&known.fence);
+            }
             if let Action::Follow(fence) = &planned.action {
-                let name = &planned.plan.source.name;
-                let known = by_name.get(name);
                 state.rows_copied = known.map_or(0, |known| known.rows_copied);
                 state.fence = Some(fence.clone());
             }
@@ -145,6 +151,10 @@ impl Router {
     /// caller commits: copy, changes and phase become visible at once.
     pub(crate) async fn promote(&mut self, writer: &mut dyn Writer, copied: Copied) -> Result<u64> {
         fault::point("promote.before")?;
+        let mut copied = copied;
+        if let Some(mended) = copied.mended.take() {
+            return self.put_right(writer, copied, mended).await;
+        }
         writer.promote(&copied.plan).await.map_err(|error| refused(error, &copied.plan))?;
         let first = self.routes.keys().copied().min().unwrap_or_default();
         let known = self.known(&copied.plan);
@@ -166,15 +176,7 @@ impl Router {
         });
         route.state.rows_copied = copied.rows;
         writer.remember(&route.state).await?;
-        let mut changes = 0;
-        if let Stage::Spooling(spool) = std::mem::replace(&mut route.stage, Stage::Live) {
-            let mut reader = spool.into_reader()?;
-            while let Some(item) = reader.next()? {
-                if matches!(route.stage, Stage::Live) && !fault::planted("promote-without-spool") {
-                    changes += route.live(writer, item, &self.around).await?;
-                }
-            }
-        }
+        let changes = route.replay(writer, &self.around).await?;
         self.recopies.extend(route.wants_copy());
         fault::point("promote.replayed")?;
         Ok(changes)
@@ -302,6 +304,20 @@ impl Route {
                 self.truncate(writer, (commit, ordinal), around).await
             }
         }
+    }
+
+    /// Applies everything that was kept aside, but for what the copy contains.
+    async fn replay(&mut self, writer: &mut dyn Writer, around: &Surroundings) -> Result<u64> {
+        let mut changes = 0;
+        if let Stage::Spooling(spool) = std::mem::replace(&mut self.stage, Stage::Live) {
+            let mut reader = spool.into_reader()?;
+            while let Some(item) = reader.next()? {
+                if matches!(self.stage, Stage::Live) && !fault::planted("promote-without-spool") {
+                    changes += self.live(writer, item, around).await?;
+                }
+            }
+        }
+        Ok(changes)
     }
 
     fn fence(&self) -> &Fence {

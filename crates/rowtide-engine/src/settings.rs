@@ -24,6 +24,17 @@ pub enum RunMode {
     Cdc,
 }
 
+/// What happens when the position in the source's log is lost: its slot is gone, or was moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LostPosition {
+    /// The run ends and says so; nothing is changed.
+    #[default]
+    Stop,
+    /// The log is followed from a new place, and what differs by then is found and put right.
+    Repair,
+}
+
 /// What a schema change at the source does to the destination's table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +81,8 @@ pub struct Settings {
     pub mode: RunMode,
     /// Catch up with the source's position at start, then end.
     pub once: bool,
+    /// What happens when the position in the source's log is lost.
+    pub on_position_lost: LostPosition,
     /// Tables to copy again although they are copied.
     pub resync: Vec<Pattern>,
     /// Decoded changes that may wait for the destination, in bytes (per stage).
@@ -146,6 +159,7 @@ impl Settings {
             rules: Vec::new(),
             mode: RunMode::Auto,
             once: false,
+            on_position_lost: LostPosition::default(),
             resync: Vec::new(),
             buffer_bytes: Self::BUFFER_BYTES,
             copy_batch_bytes: Self::COPY_BATCH_BYTES,

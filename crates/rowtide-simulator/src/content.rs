@@ -98,6 +98,7 @@ pub(crate) fn apply(held: &mut Held, step: &Step) -> Result<()> {
         Step::Write(plan, TableWrite::Append(rows)) => append(held, plan, rows),
         Step::Write(plan, TableWrite::Merge(write)) => merge(held, plan, write),
         Step::Write(plan, TableWrite::Multiset(write)) => multiset(held, plan, write),
+        Step::Write(_, TableWrite::Once(_)) => Err(malformed("a write of repairs")),
         Step::Write(plan, TableWrite::Truncate { .. }) => {
             match plan.delete {
                 DeleteMode::Hard => held.keyed.clear(),

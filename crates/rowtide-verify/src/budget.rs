@@ -22,6 +22,11 @@ impl<'a> Budget<'a> {
         Self { arrival, most_lag, deadline }
     }
 
+    /// The same without standing back: for whoever holds the pipeline.
+    pub(crate) fn without_pause(&self) -> Self {
+        Self { most_lag: None, ..*self }
+    }
+
     /// Waits while the pipeline is too far behind, but never beyond the deadline.
     pub(crate) async fn breathe(&self) {
         let Some(most) = self.most_lag else { return };

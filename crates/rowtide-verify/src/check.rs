@@ -83,12 +83,20 @@ impl Check<'_> {
         Ok(outcome)
     }
 
+    /// Looks at these keys alone.
+    pub(crate) async fn again(&self, wanted: Wanted) -> Result<Outcome> {
+        let moment = self.pair().await?.source.moment().clone();
+        let mut outcome = Outcome { moment, ..Outcome::default() };
+        self.settle(Candidates { wanted, more: false }, &mut outcome).await?;
+        Ok(outcome)
+    }
+
     fn table(&self) -> &TableSchema {
         &self.request.plan.source
     }
 
     /// A view of the source, and one of the destination that has everything from before it.
-    async fn pair(&self) -> Result<Pair> {
+    pub(crate) async fn pair(&self) -> Result<Pair> {
         self.budget.breathe().await;
         let source = self.ends.0.view(self.request.clone()).await?;
         let destination = self.following(source.moment()).await?;

@@ -45,6 +45,19 @@ pub enum Nature {
     TrailingBlanks,
 }
 
+impl Kind {
+    /// The kind as a word for the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::MissingOrMarked => "missing_or_marked",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 impl fmt::Display for Nature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -70,6 +70,25 @@ impl Wanted {
         })
     }
 
+    /// All but those of `left_out`.
+    pub(crate) fn without(&self, left_out: &HashSet<u64>) -> Result<Self> {
+        self.among(&self.hashes().into_iter().filter(|hash| !left_out.contains(hash)).collect())
+    }
+
+    /// The same in parts of at most `most` keys.
+    pub(crate) fn parts(&self, most: usize) -> Result<Vec<Self>> {
+        let part = |some: &[u64]| self.among(&some.iter().copied().collect());
+        self.hashes().chunks(most).map(part).collect()
+    }
+
+    /// The hashes of the keys in each of [`Self::portions`].
+    pub(crate) fn hashes_of_portions(&self, most: usize) -> Vec<Vec<u64>> {
+        match self {
+            Self::Keys(_, hashes) => hashes.chunks(most).map(<[u64]>::to_vec).collect(),
+            Self::Rows(..) => vec![self.hashes()],
+        }
+    }
+
     /// What to ask a view for, in portions of at most `most` keys.
     pub(crate) fn portions(&self, most: usize) -> Vec<RowsOf> {
         match self {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::arrival::Arrival;
 use crate::budget::Budget;
 use crate::check::{Check, Outcome};
+use crate::repair::{Repair, Repairer};
 use crate::report::{Disagreement, Report, TableReport, Trouble};
 use crate::{Options, Verdict};
 
@@ -30,6 +31,8 @@ pub struct Verifier<'a> {
     pub options: Options,
     /// By table, the mark of its last verification that found it equal.
     pub marks: HashMap<TableName, String>,
+    /// What to do about rows that differ, if anything.
+    pub repair: Option<Repair<'a>>,
 }
 
 /// Whom to tell of each table as it is done.
@@ -70,12 +73,17 @@ impl Verifier<'_> {
             report.ended_at = now();
             return report;
         }
-        match self.compare(plan_of(state)).await {
-            Ok(outcome) => fill(&mut report, outcome),
-            Err(error) => {
-                report.verdict = Verdict::Failed;
-                report.trouble = Some(Trouble::from(&error));
+        let plan = plan_of(state);
+        let done = match self.compare(plan.clone()).await {
+            Ok(outcome) => {
+                fill(&mut report, outcome);
+                self.repair(plan, &mut report).await
             }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            report.verdict = Verdict::Failed;
+            report.trouble = Some(Trouble::from(&error));
         }
         report.ended_at = now();
         tracing::debug!(table = %report.table, verdict = report.verdict.as_str(), "verified");
@@ -87,19 +95,46 @@ impl Verifier<'_> {
             return Err(Error::config(format!("at most {MOST_BITS} bits choose a bucket")));
         }
         let mark = self.marks.get(&plan.source.name).cloned();
+        // With a condition, rows come and go that did not change.
+        let mark = mark.filter(|_| self.options.condition.is_none());
+        self.check((plan, self.options.condition.clone()), mark).run().await
+    }
+
+    /// Makes right what differs, and looks at it again.
+    async fn repair(&self, plan: TablePlan, report: &mut TableReport) -> Result<()> {
+        let Some(how) = self.repair.filter(|_| report.differing > 0) else { return Ok(()) };
+        let bits = self.options.bucket_bits;
+        let wanted = report.disagreement.wanted(&plan.source, bits)?;
+        let check = self.check((plan, None), None);
+        let repaired = Repairer { check: &check, how }.run(wanted.clone()).await?;
+        let planned = repaired.planned;
+        report.repair = Some(repaired);
+        if planned {
+            return Ok(());
+        }
+        let after = self.check((check.request.plan, None), None).again(wanted).await?;
+        report.differing = after.differing;
+        report.unsettled += after.unsettled;
+        report.verdict = verdict(report.differing, report.unsettled, report.at_least);
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        (plan, condition): (TablePlan, Option<String>),
+        mark: Option<String>,
+    ) -> Check<'_> {
         let request = ViewRequest {
             pipeline: Arc::clone(&self.pipeline),
             plan,
-            condition: self.options.condition.clone(),
+            condition,
             batch_bytes: self.options.batch_bytes,
             statement: self.options.statement,
         };
         let deadline = Instant::now() + self.options.timeout;
         let budget = Budget::new(self.arrival, self.options.lag_bytes, deadline);
         let ends = (self.source, self.destination);
-        // With a condition, rows come and go that did not change.
-        let mark = mark.filter(|_| self.options.condition.is_none());
-        Check { ends, request, options: &self.options, budget, mark }.run().await
+        Check { ends, request, options: &self.options, budget, mark }
     }
 }
 
@@ -117,12 +152,16 @@ pub(crate) fn plan_of(state: &TableState) -> TablePlan {
     }
 }
 
-fn fill(report: &mut TableReport, outcome: Outcome) {
-    report.verdict = match (outcome.differing, outcome.unsettled, outcome.more) {
+fn verdict(differing: u64, unsettled: u64, more: bool) -> Verdict {
+    match (differing, unsettled, more) {
         (0, 0, false) => Verdict::Equal,
         (0, _, _) => Verdict::Unsettled,
         _ => Verdict::Differs,
-    };
+    }
+}
+
+fn fill(report: &mut TableReport, outcome: Outcome) {
+    report.verdict = verdict(outcome.differing, outcome.unsettled, outcome.more);
     report.position = Some(outcome.moment.checkpoint);
     report.mark = outcome.moment.mark;
     report.source_rows = outcome.source_rows;
@@ -140,7 +179,7 @@ fn fill(report: &mut TableReport, outcome: Outcome) {
 }
 
 /// Now, in microseconds since 1970 UTC.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

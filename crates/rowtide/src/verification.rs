@@ -2,6 +2,7 @@
 //! time, and its verdicts are written by the pipeline itself.
 
 pub(crate) mod marks;
+mod repair;
 pub(crate) mod schedule;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use rowtide_core::{
 };
 use rowtide_engine::config::Configuration;
 use rowtide_engine::{Monitor, Request, Settings, VerifySettings, hold};
-use rowtide_verify::{Arrival, Extent, Options, Report, TableReport, Verdict, Verifier};
+use rowtide_verify::{Arrival, Extent, Options, Repair, Report, TableReport, Verdict, Verifier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -40,6 +41,21 @@ pub(crate) struct Asked {
     pub(crate) show_values: bool,
     pub(crate) listed: usize,
     pub(crate) timeout: Option<Duration>,
+    #[serde(default)]
+    pub(crate) mending: Mending,
+}
+
+/// What is to be done about rows that differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mending {
+    /// They are told.
+    #[default]
+    None,
+    /// What would make them right is told as well.
+    Plan,
+    /// They are made right.
+    Repair,
 }
 
 /// The pipeline that runs in this process, as far as a verification needs it.
@@ -102,6 +118,11 @@ impl Desk {
             pipeline: Arc::clone(&self.pipeline),
             options: self.options(asked),
             marks,
+            repair: match asked.mending {
+                Mending::None => None,
+                Mending::Plan => Some(Repair::Plan),
+                Mending::Repair => Some(Repair::Through(self)),
+            },
         };
         let report = verifier.verify(&tables, tell).await;
         if let Err(error) = self.keep(&report).await {

@@ -12,7 +12,7 @@ mod native;
 mod reader;
 mod scanner;
 
-pub(crate) use duckdb::version as duckdb_version;
+pub(crate) use duckdb::{Duckdb, version as duckdb_version};
 pub(crate) use ingest::export;
 pub(crate) use job::{Job, apart, run};
 pub(crate) use lanes::{copy_to_copy, copy_to_nothing};

@@ -50,17 +50,28 @@ pub(super) fn text(value: &[u8], within: Within, out: &mut Vec<u8>) {
         return;
     }
     out.push(b'"');
-    let mut rest = value;
-    while needs & LONGER != 0
-        && let Some(at) = rest.iter().position(|byte| is_longer(*byte))
-    {
-        let (before, after) = rest.split_at(at);
-        out.extend_from_slice(before);
-        out.extend_from_slice(&[within.mark(after[0]), after[0]]);
-        rest = &after[1..];
+    if needs & LONGER == 0 {
+        out.extend_from_slice(value);
+    } else {
+        escape(value, within, out);
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Appends `value` with what is needed within quotes. Documents are full of such places, so every
+/// byte is written alike, after a mark that the next byte takes the place of if it is not needed.
+fn escape(value: &[u8], within: Within, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + 2 * value.len(), 0);
+    let room = &mut out[start..];
+    let mut to = 0;
+    for &byte in value {
+        room[to] = within.mark(byte);
+        to += usize::from(is_longer(byte));
+        room[to] = byte;
+        to += 1;
+    }
+    out.truncate(start + to);
 }
 
 /// Puts the value that begins at `start` of `out`, and ends where that ends, in quotes if need be.

@@ -5,7 +5,7 @@ use arrow_schema::SchemaRef;
 use rowtide_core::{DeleteMode, Error, Result, TablePlan, TableWrite};
 
 use super::session::Session;
-use super::{merge, multiset};
+use super::{merge, multiset, once};
 use crate::quote::{Ident, join};
 
 /// Applies `write` to `plan.target`.
@@ -16,6 +16,7 @@ pub(super) fn write(session: &mut Session, plan: &TablePlan, write: &TableWrite)
         TableWrite::Append(rows) => session.append(&session.target(plan), rows),
         TableWrite::Merge(write) => merge::apply(session, plan, write),
         TableWrite::Multiset(write) => multiset::apply(session, plan, write),
+        TableWrite::Once(rows) => once::apply(session, plan, rows),
         TableWrite::Truncate { marker } => truncate(session, plan, marker),
     }
 }

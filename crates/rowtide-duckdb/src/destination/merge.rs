@@ -154,13 +154,13 @@ fn beside(batches: &[&RecordBatch]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn keys_of(plan: &TablePlan, rows: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn keys_of(plan: &TablePlan, rows: &RecordBatch) -> Result<RecordBatch> {
     let keys = rows.project(&plan.source.key)?;
     renamed(&keys, plan.source.key_arrow())
 }
 
 /// That `t`'s key is the one in `s`'s columns from `first` on.
-fn same_key(plan: &TablePlan, first: usize) -> String {
+pub(super) fn same_key(plan: &TablePlan, first: usize) -> String {
     join(plan.source.key.iter().enumerate(), " AND ", |(index, &column)| {
         format!("t.{} = s.c{}", Ident(plan.source.columns[column].name()), first + index)
     })

@@ -9,6 +9,7 @@ mod apply;
 mod load;
 mod merge;
 mod multiset;
+mod once;
 mod owners;
 mod preflight;
 mod schema;

@@ -75,7 +75,7 @@ fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Res
 /// Makes this transaction one that changes the file, which keeps others from folding the log into
 /// it. Until then DuckDB (1.5) may pack a table's rows anew at any commit of any connection, and
 /// give them other numbers than this transaction has just read.
-fn keep_row_numbers(session: &mut Session, target: &TableRef) -> Result<()> {
+pub(super) fn keep_row_numbers(session: &mut Session, target: &TableRef) -> Result<()> {
     session.change(target, &format!("DELETE FROM {target} WHERE false")).map(drop)
 }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use rowtide_core::traits::{AttachRequest, Progress, Setback, Writer};
 use rowtide_core::{
-    Awaits, Checkpoint, Error, ErrorKind, Phase, PipelineState, Remedy, Result, SourceIdentity,
-    TableState, fault,
+    Awaits, Checkpoint, Error, ErrorKind, Mode, Phase, PipelineState, Remedy, Result,
+    SourceIdentity, TableSchema, TableState, fault,
 };
 
 use super::Attempt;
 use super::prepare::refuse_foreign;
-use crate::plan::{Action, Planned};
-use crate::{RunMode, SchemaPolicy};
+use crate::mend::can_mend;
+use crate::plan::{Action, Planned, mends, plan_of};
+use crate::{RunMode, SchemaPolicy, Settings};
 
 impl Attempt<'_> {
     /// Makes or proves the source's side, and stores what is new about it. Tables that were not
@@ -20,7 +21,7 @@ impl Attempt<'_> {
     pub(super) async fn attach(
         &self,
         writer: &mut dyn Writer,
-        state: &PipelineState,
+        (state, discovered): (&PipelineState, &[Arc<TableSchema>]),
         planned: &mut [Planned],
     ) -> Result<Checkpoint> {
         let source = &self.pipeline.source;
@@ -33,21 +34,16 @@ impl Attempt<'_> {
             writer.commit(Progress { identity: Some(&intent), ..Progress::default() }).await?;
             fault::point("intent.stored")?;
         }
-        let followed = planned.iter().filter(|p| p.is_followed());
-        let tables: Vec<_> = followed.map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect();
+        let tables = followed(planned);
         let identity = state.identity.as_ref().unwrap_or(&intent);
         let known = Some((identity, state.checkpoint.as_ref()));
         let mut stored = state.checkpoint.as_ref();
         let attached = match source.attach(AttachRequest { tables: &tables, known }).await {
-            Err(lost)
-                if lost.kind() == ErrorKind::PositionLost
-                    && planned.iter().filter(|p| p.is_followed()).all(Planned::is_copied) =>
-            {
-                tracing::warn!(
-                    error = %lost.chain(), "starting anew: every followed table is copied again"
-                );
+            Err(lost) if lost.kind() == ErrorKind::PositionLost => {
+                self.start_anew(lost, (state, discovered), planned).await?;
+                let tables = followed(planned);
                 stored = None;
-                self.give_up_log(writer, state, &intent).await?;
+                self.give_up_log(writer, (state, planned), &intent).await?;
                 source
                     .attach(AttachRequest { tables: &tables, known: Some((&intent, None)) })
                     .await?
@@ -128,20 +124,106 @@ impl Attempt<'_> {
         Some(standing.stopped(reason.clone(), awaits))
     }
 
+    /// Decides what becomes of each followed table now that the position in the log is lost: it is
+    /// to be copied again anyway, or what differs of it may be put right.
+    ///
+    /// # Errors
+    /// `lost`, if one of them can be neither, or if this is not the database it was.
+    async fn start_anew(
+        &self,
+        lost: Error,
+        (state, discovered): (&PipelineState, &[Arc<TableSchema>]),
+        planned: &mut [Planned],
+    ) -> Result<()> {
+        let asked = |one: &Planned| {
+            let name = &one.plan.source.name;
+            self.settings.resync.iter().any(|pattern| pattern.matches(name))
+        };
+        // Another database's tables are others too, which would be copied without being asked.
+        let is_asked = planned.iter().filter(|one| one.is_followed()).all(asked);
+        if let Some(identity) = state.identity.as_ref().filter(|_| !is_asked)
+            && !self.pipeline.source.operations().is_of(identity).await?
+        {
+            return Err(lost);
+        }
+        let mut following: Vec<&mut Planned> =
+            planned.iter_mut().filter(|p| p.is_followed() && !p.is_copied()).collect();
+        if following.is_empty() {
+            tracing::warn!(
+                error = %lost.chain(), "starting anew: every followed table is copied again"
+            );
+            return Ok(());
+        }
+        if !mends(&self.settings) {
+            return Err(offered(lost, &self.settings));
+        }
+        let known = state.by_name();
+        let mut left = Vec::new();
+        for one in &mut following {
+            let name = one.plan.source.name.clone();
+            // Planned as it stands; what it is now, the lost log would have told.
+            let Some(now) = discovered.iter().find(|table| table.name == name) else { continue };
+            let now = plan_of(now, &self.settings);
+            if known.get(&name).is_some_and(|known| can_mend(&now, known)) {
+                one.action = Action::Mend;
+            } else if now.mode == Mode::Merge
+                && self.settings.schema_policy_of(&name) == SchemaPolicy::Apply
+            {
+                **one = Planned { plan: now, action: Action::Copy };
+            } else {
+                left.push(name.to_string());
+            }
+        }
+        if left.is_empty() {
+            tracing::warn!(error = %lost.chain(), "starting anew: what differs is put right");
+            return Ok(());
+        }
+        let tables = left.join("' '");
+        let patterns = left.join(", ");
+        Err(lost.with_hint(format!(
+            "what {patterns} missed cannot be found by comparing (its events are kept, or it keeps \
+             its columns); to go on with a new copy of it, and repair the others: rowtide run \
+             --resync '{tables}'"
+        )))
+    }
+
     /// Forgets the position in a log that is lost. What followed it is pending from now on, in
     /// the same commit: no later run may take it for complete.
     async fn give_up_log(
         &self,
         writer: &mut dyn Writer,
-        state: &PipelineState,
+        (state, planned): (&PipelineState, &[Planned]),
         intent: &SourceIdentity,
     ) -> Result<()> {
+        let mended: HashSet<_> = planned
+            .iter()
+            .filter(|one| one.action == Action::Mend)
+            .map(|one| &one.plan.source.name)
+            .collect();
         for known in state.tables.iter().filter(|known| known.phase == Phase::Streaming) {
             let reason = Some("the position in the source's log was lost".to_owned());
             let phase = Phase::Pending;
-            writer.remember(&TableState { phase, reason, ..known.clone() }).await?;
+            let awaits = mended.contains(&known.schema.name).then_some(Awaits::Repair);
+            writer.remember(&TableState { phase, reason, awaits, ..known.clone() }).await?;
         }
         let progress = Progress { identity: Some(intent), restart: true, ..Progress::default() };
         writer.commit(progress).await
     }
+}
+
+/// The tables to follow, and how.
+fn followed(planned: &[Planned]) -> Vec<(Arc<TableSchema>, Mode)> {
+    let followed = planned.iter().filter(|p| p.is_followed());
+    followed.map(|p| (Arc::clone(&p.plan.source), p.plan.mode)).collect()
+}
+
+/// An error that tells of a lost position, and what else than new copies there is to do about it.
+pub(crate) fn offered(lost: Error, settings: &Settings) -> Error {
+    if mends(settings) || settings.mode != RunMode::Auto || lost.kind() != ErrorKind::PositionLost {
+        return lost;
+    }
+    const OFFER: &str = "if it is the same database, only what differs need be copied: rowtide run \
+                         --set run.on_position_lost=repair";
+    let hint = lost.hint().map_or_else(|| OFFER.to_owned(), |hint| format!("{hint}; {OFFER}"));
+    lost.with_hint(hint)
 }

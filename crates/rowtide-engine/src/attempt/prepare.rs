@@ -9,6 +9,7 @@ use rowtide_core::{
     TablePlan, TableSchema, TableState,
 };
 
+use crate::copy::Job;
 use crate::plan::{Action, Planned};
 use crate::progress::TableProgress;
 use crate::{Pipeline, Settings};
@@ -101,7 +102,7 @@ pub(super) async fn remember_plans(
     writer: &mut dyn Writer,
     planned: &[Planned],
     state: &PipelineState,
-) -> Result<Vec<TablePlan>> {
+) -> Result<Vec<Job>> {
     let mut copies = Vec::new();
     let mut any = false;
     let remembered = state.by_name();
@@ -113,7 +114,14 @@ pub(super) async fn remember_plans(
                 let copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
                 let (phase, reason) = (Phase::Copying, None);
                 writer.remember(&TableState { phase, reason, awaits: None, ..copying }).await?;
-                copies.push(one.plan.clone());
+                copies.push(Job { plan: one.plan.clone(), mends: false });
+            }
+            Action::Mend => {
+                let Some(known) = known.cloned() else { continue };
+                // Until it is put right, a run that is cut off begins with it again.
+                let (phase, awaits) = (Phase::Copying, Some(Awaits::Repair));
+                writer.remember(&TableState { phase, reason: None, awaits, ..known }).await?;
+                copies.push(Job { plan: one.plan.clone(), mends: true });
             }
             Action::Follow(fence) if known.is_none() => {
                 writer.promote(&one.plan).await?;
@@ -151,7 +159,7 @@ pub(super) fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &Pipe
     let show = |planned: &Planned| {
         let name = planned.plan.source.name.clone();
         let (phase, reason) = match &planned.action {
-            Action::Copy | Action::Load => (Phase::Pending, None),
+            Action::Copy | Action::Mend | Action::Load => (Phase::Pending, None),
             Action::Follow(_) => (Phase::Streaming, None),
             Action::Keep => (Phase::Loaded, None),
             Action::Skip => (Phase::Skipped, None),

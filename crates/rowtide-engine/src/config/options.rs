@@ -296,6 +296,16 @@ pub const RUN: Section = Section {
             "Catch up with the position that the source has at the start, then end with exit code \
              0: for cron, Airflow and other schedulers.",
         ),
+        O::new(
+            "on_position_lost",
+            Choice(&["stop", "repair"]),
+            "\"stop\"",
+            "What happens when the place in the source's log is lost, because the slot or the \
+             publication is gone or was moved. `stop` ends the run with exit code 5 and changes \
+             nothing. `repair` follows the log from a new slot, compares each table's standing rows \
+             with the source, and writes only what differs; a table in which too much differs is \
+             copied again. It needs mode `auto`, and tables that follow in mode `merge`.",
+        ),
     ],
 };
 

@@ -79,6 +79,9 @@ pub(crate) fn apply(settings: &mut Settings, option: (&str, &str), node: &Node) 
     match option {
         ("run", "mode") => put(&mut settings.mode, node.text().and_then(run_mode)),
         ("run", "once") => put(&mut settings.once, boolean(node)),
+        ("run", "on_position_lost") => {
+            put(&mut settings.on_position_lost, node.text().and_then(word));
+        }
         ("copy", "parallel_tables") => put(&mut settings.parallel_tables, count()),
         ("copy", "lanes") => put(&mut settings.lanes, count()),
         ("copy", "batch_bytes") => put(&mut settings.copy_batch_bytes, size_in_memory()),

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use super::session::Session;
 use super::target::{Target, list};
-use super::{ddl, merge, multiset};
+use super::{ddl, merge, multiset, once};
 use crate::quote::identifier;
 
 /// Applies `write` to `plan.target`.
@@ -22,6 +22,7 @@ pub(super) async fn write(
         TableWrite::Append(rows) => session.append(plan, &target, rows).await,
         TableWrite::Merge(write) => merge::apply(session, (plan, &target), write).await,
         TableWrite::Multiset(write) => multiset::apply(session, (plan, &target), write).await,
+        TableWrite::Once(rows) => once::apply(session, (plan, &target), rows).await,
         TableWrite::Truncate { marker } => truncate(session, (plan, &target), marker).await,
     }
 }

@@ -17,6 +17,7 @@ mod link;
 mod load;
 mod merge;
 mod multiset;
+mod once;
 mod options;
 mod origin;
 mod preflight;

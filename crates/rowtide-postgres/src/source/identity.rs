@@ -113,6 +113,12 @@ impl Identity {
         })
     }
 
+    /// Whether it was `server` that this was read from, and the same database there.
+    pub(super) fn is_of(&self, server: &Server) -> bool {
+        self.system_identifier.as_ref() == Some(&server.system_identifier)
+            && self.database.as_ref().map(|(oid, _)| *oid) == Some(server.database.0)
+    }
+
     pub(super) fn store(&self) -> Result<SourceIdentity> {
         let json = serde_json::to_value(self);
         json.map(SourceIdentity)

@@ -36,7 +36,7 @@ use rowtide_core::traits::{
     AttachRequest, Attached, ChangeStream, ModeOf, SnapshotRequest, SourceOperations, StreamStart,
     TableSnapshot,
 };
-use rowtide_core::view::Inspect;
+use rowtide_core::view::{FencedView, Inspect, ViewRequest};
 use rowtide_core::{
     Capabilities, Checkpoint, Error, Finding, Partition, Result, Source, TableSchema,
     TableSelection, ValueRule,
@@ -194,6 +194,10 @@ impl Source for PostgresSource {
 
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {
         snapshot::open(self.settled().await?.as_ref(), request).await
+    }
+
+    async fn fenced_view(&self, request: ViewRequest) -> Result<Option<FencedView>> {
+        view::fenced(self.settled().await?.as_ref(), request).await
     }
 
     async fn stream(

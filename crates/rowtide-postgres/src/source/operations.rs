@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use rowtide_core::traits::{SourceOperations, SourceStatus};
 use rowtide_core::{Checkpoint, Error, Offset, Result, SourceIdentity};
 
-use super::identity::{Identity, parse_lsn};
+use super::identity::{Identity, Server, parse_lsn};
 use super::slot::{self, Slot};
 use super::{PostgresSource, ddl_events, partition, publication};
 use crate::client::{Sql, get};
 use crate::quote::identifier;
+use crate::replication::ReplicationConnection;
 
 /// A pipeline that was just stopped may hold its slot for a moment still.
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -31,6 +32,14 @@ impl SourceOperations for PostgresSource {
     fn intent(&self) -> SourceIdentity {
         let intent = Identity::intent(&self.names);
         intent.store().unwrap_or(SourceIdentity(serde_json::Value::Null))
+    }
+
+    async fn is_of(&self, identity: &SourceIdentity) -> Result<bool> {
+        let known = Identity::read(identity)?;
+        let sql = self.sql().await?;
+        let mut replication =
+            ReplicationConnection::connect(&self.options, &self.names.application).await?;
+        Ok(known.is_of(&Server::identify(&sql, &mut replication).await?))
     }
 
     async fn head(&self) -> Result<Checkpoint> {

@@ -114,7 +114,7 @@ pub(super) async fn open(
 }
 
 /// Waits until every transaction that runs now has ended.
-async fn settle(sql: &Sql) -> Result<()> {
+pub(super) async fn settle(sql: &Sql) -> Result<()> {
     let doing = "waiting for running transactions";
     let query = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::int8";
     let horizon: i64 = get(&sql.row(doing, query, &[]).await?, 0)?;

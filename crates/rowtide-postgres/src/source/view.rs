@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rowtide_core::view::{Inspect, Moment, TableView, ViewRequest};
-use rowtide_core::{Checkpoint, Error, Offset, Result, TableSchema, ValuePolicies, ValuePolicy};
+use rowtide_core::view::{FencedView, Inspect, Moment, TableView, ViewRequest};
+use rowtide_core::{
+    Checkpoint, Error, Fence, Offset, Result, TableSchema, ValuePolicies, ValuePolicy, XidSnapshot,
+};
 
 use super::identity::parse_lsn;
 use super::policy::policy_of;
-use super::snapshot::{LOCK_TIMEOUT, RowReader, check_columns, current};
+use super::snapshot::{LOCK_TIMEOUT, RowReader, check_columns, current, settle};
 use super::{PostgresSource, partition};
 use crate::catalog::CatalogTable;
 use crate::client::{Sql, get};
@@ -27,55 +29,82 @@ SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_rep
 #[async_trait]
 impl Inspect for PostgresSource {
     async fn view(&self, request: ViewRequest) -> Result<Box<dyn TableView>> {
-        let table = Arc::clone(&request.plan.source);
-        let doing = format!("looking at {}", table.name);
         // Without a limit on answers: what reads pages is limited by their number, and a table
         // that has none takes as long as it takes.
         let sql = Sql::connect(&self.options, &self.names.application).await?;
-        // The first look is at what to lock, the second at what is locked.
-        let relation = find(&sql, &table.name).await?;
-        current(self, &sql, &table).await?;
-        let whole = relation.whole();
-        let begin = format!(
-            "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             SET LOCAL jit = off; LOCK TABLE {whole} IN ACCESS SHARE MODE"
-        );
-        sql.execute_in_time(&doing, &begin).await?;
-        let query = "SELECT pg_catalog.pg_current_snapshot()::text";
-        let mark: String = get(&sql.row(&doing, query, &[]).await?, 0)?;
-        let checkpoint = Checkpoint::single(partition(), log_end(&sql, &doing).await?);
-        let moment = Moment { checkpoint, mark: Some(mark) };
-        let relation = find(&sql, &table.name).await?;
-        let locked = current(self, &sql, &table).await?;
-        check_columns(self, &sql, &table, &locked).await?;
-        check_extent(&table, &locked)?;
-        let policies = self.value_policies();
-        let versioned = relation.names_writers();
-        let reader = RowReader::new(&table, &policies);
-        let faithful = is_made_by(&sql, &doing).await?;
-        let parts = parts_of(&sql, &relation).await?;
-        let (options, names) = (Arc::clone(&self.options), Arc::clone(&self.names));
-        let connect = move || -> BoxFuture<'static, Result<Sql>> {
-            let (options, names) = (Arc::clone(&options), Arc::clone(&names));
-            Box::pin(async move { Sql::connect(&options, &names.application).await })
-        };
-        let view = PostgresView::new(Subject {
-            connect: Box::new(connect),
-            moment,
-            reader: if versioned { reader.with_writers() } else { reader },
-            columns: shown(&table, &policies, faithful),
-            whole: relation.whole(),
-            parts,
-            // NULL is no yes, here as in the log.
-            conditions: locked.published.filter.iter().map(|one| format!("({one})")).collect(),
-            versioned,
-            may_refuse: may_refuse(&table, &policies),
-            doing,
-            request,
-            sql,
-        })?;
-        Ok(Box::new(view))
+        Ok(Box::new(open(self, sql, request).await?.0))
     }
+}
+
+/// Opens a view that a stream can go on from; `None` if a copy could tell more.
+pub(super) async fn fenced(
+    source: &PostgresSource,
+    request: ViewRequest,
+) -> Result<Option<FencedView>> {
+    let table = Arc::clone(&request.plan.source);
+    if may_replace(&table, &source.value_policies()) {
+        return Ok(None);
+    }
+    let sql = Sql::connect(&source.options, &source.names.application).await?;
+    // Before settling, as for a copy.
+    let position = log_end(&sql, &format!("looking at {}", table.name)).await?;
+    settle(&sql).await?;
+    let (view, fence) = open(source, sql, request).await?;
+    Ok(Some(FencedView { fence, position: position.0, view: Box::new(view) }))
+}
+
+/// Opens a view through `sql`; tells what it shows.
+async fn open(
+    source: &PostgresSource,
+    sql: Sql,
+    request: ViewRequest,
+) -> Result<(PostgresView, Fence)> {
+    let table = Arc::clone(&request.plan.source);
+    let doing = format!("looking at {}", table.name);
+    // The first look is at what to lock, the second at what is locked.
+    let relation = find(&sql, &table.name).await?;
+    current(source, &sql, &table).await?;
+    let whole = relation.whole();
+    let begin = format!(
+        "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         SET LOCAL jit = off; LOCK TABLE {whole} IN ACCESS SHARE MODE"
+    );
+    sql.execute_in_time(&doing, &begin).await?;
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text";
+    let mark: String = get(&sql.row(&doing, query, &[]).await?, 0)?;
+    let end = log_end(&sql, &doing).await?;
+    let fence = Fence::Xids(XidSnapshot::parse(&mark, end)?);
+    let moment = Moment { checkpoint: Checkpoint::single(partition(), end), mark: Some(mark) };
+    let relation = find(&sql, &table.name).await?;
+    let locked = current(source, &sql, &table).await?;
+    check_columns(source, &sql, &table, &locked).await?;
+    check_extent(&table, &locked)?;
+    let policies = source.value_policies();
+    let versioned = relation.names_writers();
+    let reader = RowReader::new(&table, &policies);
+    let faithful = is_made_by(&sql, &doing).await?;
+    let parts = parts_of(&sql, &relation).await?;
+    let (options, names) = (Arc::clone(&source.options), Arc::clone(&source.names));
+    let connect = move || -> BoxFuture<'static, Result<Sql>> {
+        let (options, names) = (Arc::clone(&options), Arc::clone(&names));
+        Box::pin(async move { Sql::connect(&options, &names.application).await })
+    };
+    let view = PostgresView::new(Subject {
+        connect: Box::new(connect),
+        moment,
+        reader: if versioned { reader.with_writers() } else { reader },
+        columns: shown(&table, &policies, faithful),
+        whole: relation.whole(),
+        parts,
+        // NULL is no yes, here as in the log.
+        conditions: locked.published.filter.iter().map(|one| format!("({one})")).collect(),
+        versioned,
+        may_refuse: may_refuse(&table, &policies),
+        doing,
+        request,
+        sql,
+    })?;
+    Ok((view, fence))
 }
 
 /// A place in the log behind everything that is visible now, and that its readers come to even if
@@ -147,6 +176,14 @@ fn may_refuse(table: &TableSchema, policies: &ValuePolicies) -> bool {
     let is_key = |at: usize| table.key.contains(&at);
     (0..table.columns.len())
         .any(|at| refuses(at) && (is_key(at) || Kind::of(&table.columns[at]).can_refuse()))
+}
+
+/// Whether something may be put in the place of values of `table`, or rows be kept out.
+fn may_replace(table: &TableSchema, policies: &ValuePolicies) -> bool {
+    let columns = table.columns.iter().enumerate();
+    let replaces = |at: usize| policy_of(table, at, policies) != ValuePolicy::Fail;
+    may_refuse(table, policies)
+        || columns.filter(|(at, _)| replaces(*at)).any(|(_, column)| Kind::of(column).can_refuse())
 }
 
 #[cfg(test)]

@@ -93,7 +93,6 @@ mod tests {
         let Some(condition) = &piece.condition else { return (0, None) };
         let mut numbers = condition.split(['(', ',']).filter_map(|part| part.parse().ok());
         let from = numbers.next().unwrap();
-        let _zero: Option<u64> = numbers.next();
         (from, numbers.next())
     }
 

@@ -313,6 +313,7 @@ fn detached(write: TableWrite) -> Result<TableWrite> {
             write.inserts = copy(write.inserts)?;
             TableWrite::Multiset(write)
         }
+        TableWrite::Once(rows) => TableWrite::Once(crate::rows::detached(&rows)?),
         TableWrite::Truncate { marker } => TableWrite::Truncate { marker },
     })
 }

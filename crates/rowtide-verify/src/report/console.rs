@@ -30,6 +30,11 @@ pub fn sentence(table: &TableReport) -> String {
     if table.verdict == Verdict::Differs && table.unsettled > 0 {
         said.push_str(&format!(", {} not settled", table.unsettled));
     }
+    if let Some(repaired) = &table.repair {
+        let done = if repaired.planned { "to be repaired" } else { "repaired" };
+        let rows = rows(repaired.rows(), "row", "rows");
+        said.push_str(&format!("; {rows} {done}"));
+    }
     if let Some(note) = &table.note {
         said.push_str(&format!(" ({note})"));
     }

@@ -7,11 +7,13 @@ mod html;
 mod tests;
 
 use arrow_array::RecordBatch;
-use rowtide_core::{Checkpoint, Error, ErrorKind, TableName, TableState};
+use rowtide_core::canonical::Encoder;
+use rowtide_core::{Checkpoint, Error, ErrorKind, Result, TableName, TableSchema, TableState};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Difference;
-use crate::{Extent, Verdict};
+use crate::sight::Wanted;
+use crate::{Extent, Repaired, Verdict};
 
 pub use console::{sentence, summary};
 pub use csv::csv;
@@ -69,6 +71,10 @@ pub struct TableReport {
     pub started_at: i64,
     /// When it ended.
     pub ended_at: i64,
+    /// What was done about what differed, if anything. The rows listed are those that differed
+    /// before; the verdict and the counts tell what is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repaired>,
     /// What a repair needs. It stays in the process: it holds keys.
     #[serde(skip)]
     pub disagreement: Disagreement,
@@ -81,6 +87,16 @@ pub struct Disagreement {
     pub keys: Option<RecordBatch>,
     /// Without a key: the first hashes of the rows of which the sides do not hold as many.
     pub rows: Vec<u64>,
+}
+
+impl Disagreement {
+    /// The same, to be looked for; without a key in so many bits' buckets.
+    pub(crate) fn wanted(&self, table: &TableSchema, bits: u32) -> Result<Wanted> {
+        Ok(match &self.keys {
+            Some(keys) => Wanted::Keys(keys.clone(), Encoder::new(table)?.keys(keys)?),
+            None => Wanted::Rows(self.rows.iter().copied().collect(), bits),
+        })
+    }
 }
 
 /// An error, as it is told.
@@ -127,6 +143,7 @@ impl TableReport {
             trouble: None,
             started_at: now,
             ended_at: now,
+            repair: None,
             disagreement: Disagreement::default(),
         }
     }

@@ -25,6 +25,7 @@ fn table(name: &str, verdict: Verdict) -> TableReport {
         trouble: None,
         started_at: 0,
         ended_at: 1,
+        repair: None,
         disagreement: Disagreement::default(),
     }
 }

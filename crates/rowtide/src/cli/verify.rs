@@ -13,11 +13,13 @@ Examples:
   rowtide verify --config shop.toml
   rowtide verify --table public.orders --where \"placed >= '2026-01-01'\" --show-values
   rowtide verify --since --json
+  rowtide verify --repair --dry-run
 
 A pipeline that runs on this machine does it beside its work. Otherwise it runs for the time, since
 the destination must come to where the source was looked at.
 
-Exit code 0: every table is equal. 1: rows differ, or kept changing too fast to be compared.")]
+Exit code 0: every table is equal, with --repair: after it. 1: rows differ, or kept changing too
+fast to be compared.")]
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,
@@ -36,6 +38,12 @@ pub(crate) struct Verify {
     /// Only what changed since the table was last found equal
     #[arg(long, help_heading = "Verify")]
     pub(crate) since: bool,
+    /// Make rows that differ right, and look at them again
+    #[arg(long, help_heading = "Repair")]
+    pub(crate) repair: bool,
+    /// Only tell what a repair would do; with --show-values in SQL
+    #[arg(long, help_heading = "Repair", requires = "repair")]
+    pub(crate) dry_run: bool,
     /// How long one table may take [default: 5m]
     #[arg(long, value_name = "DURATION", help_heading = "Verify")]
     pub(crate) timeout: Option<String>,

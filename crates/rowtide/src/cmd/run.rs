@@ -163,7 +163,7 @@ async fn remembered(
             }
             Err(error) => {
                 let error = error.chain();
-                tracing::warn!(%error, "the destination is not available, trying again");
+                tracing::warn!(%error, "retrying: the destination is not available");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(settings.retry_max);
             }

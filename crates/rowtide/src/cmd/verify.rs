@@ -13,7 +13,7 @@ use rowtide_verify::{Extent, Report, TableReport};
 
 use crate::cli::Verify;
 use crate::output::Output;
-use crate::verification::{Asked, Desk};
+use crate::verification::{Asked, Desk, Mending};
 use crate::{configuration, control, registry, signals};
 
 /// How often it is looked whether the pipeline has come to follow the log.
@@ -54,6 +54,11 @@ fn asked(arguments: &Verify) -> Result<Asked> {
         show_values: arguments.show_values,
         listed: arguments.limit,
         timeout: timeout.transpose()?,
+        mending: match (arguments.repair, arguments.dry_run) {
+            (false, _) => Mending::None,
+            (true, true) => Mending::Plan,
+            (true, false) => Mending::Repair,
+        },
     })
 }
 

@@ -49,9 +49,7 @@ fn a_pipeline_that_does_not_run_is_caught_up_and_compared() {
     );
     assert_eq!(stored, ["a equal 4990", "b equal 1000"]);
     case.sql("UPDATE a SET flag = NOT flag WHERE id = 70");
-    println!("{:?} {verified:?}", std::time::SystemTime::now());
     let since = cli(&case, &["verify", "--since", "--json"]);
-    println!("{:?} {since:?}", std::time::SystemTime::now());
     assert_eq!(since.code(), 0, "{since:?}");
     let found = report(&since);
     assert_eq!(table(&found, "a")["note"], serde_json::Value::Null, "{found}");
@@ -73,7 +71,9 @@ fn damage_in_duckdb_is_found_row_by_row() {
         "INSERT INTO public.a SELECT * REPLACE (900001 AS id) FROM public.a WHERE id = 18",
         "UPDATE public.a SET amount = amount + 1 WHERE id = 21",
         "UPDATE public.a SET name = '' WHERE id = 33",
-        "UPDATE public.c SET f = 0 WHERE id = 1",
+        // An update from -0 to 0 changes nothing in DuckDB's eyes.
+        "DELETE FROM public.c WHERE id = 1",
+        "INSERT INTO public.c VALUES (1, 0)",
         "UPDATE public.a SET \"at\" = \"at\" + to_microseconds(1) WHERE id = 55",
         "UPDATE public.a SET tags = ['x', 'NULL', '66'] WHERE id = 66",
     ] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rowtide_core::{Error, Result};
 use rowtide_verify::report::{csv, html, sentence, summary};
-use rowtide_verify::{Difference, Report, TableReport, Verdict};
+use rowtide_verify::{Difference, Repaired, Report, TableReport, Verdict};
 
 use crate::cli::Verify;
 use crate::output::{self, Align, Output, Table, count, seconds};
@@ -91,7 +91,37 @@ fn console(report: &Report) -> String {
             out.push_str(&format!("  … and {} more\n", count(one.differing - listed)));
         }
     }
+    for one in &report.tables {
+        if let Some(repaired) = &one.repair {
+            out.push_str(&repair(&one.table.to_string(), repaired));
+        }
+    }
     out.push_str(&format!("\n{}\n", summary(report)));
+    out
+}
+
+/// What a repair did to a table, or would do.
+fn repair(table: &str, repaired: &Repaired) -> String {
+    let kinds = [
+        (repaired.missing, "missing"),
+        (repaired.extra, "extra"),
+        (repaired.changed, "changed"),
+        (repaired.repeated, "repeated"),
+    ];
+    let kinds = kinds.iter().filter(|(rows, _)| *rows > 0);
+    let kinds: Vec<String> = kinds.map(|(rows, what)| format!("{} {what}", count(*rows))).collect();
+    let done = if repaired.planned { "to be repaired" } else { "repaired" };
+    let mut out = format!("\n{table}: {done}: {}", count(repaired.rows()));
+    if !kinds.is_empty() {
+        out.push_str(&format!(" ({})", kinds.join(", ")));
+    }
+    if repaired.left > 0 {
+        out.push_str(&format!("; {} kept moving", count(repaired.left)));
+    }
+    out.push('\n');
+    for statement in &repaired.statements {
+        out.push_str(&format!("  {statement}\n"));
+    }
     out
 }
 
