@@ -115,3 +115,66 @@ impl Difference {
         format!("{} {} {}", key.join(","), self.kind, columns.join(","))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report of three differences: (key, kind, columns).
+    fn told(code: i32, differences: [(&str, &str, &[&str]); 3]) -> Told {
+        let one = |(key, kind, columns): (&str, &str, &[&str])| Difference {
+            kind: kind.to_owned(),
+            key: vec![Shown { value: Some(key.to_owned()) }],
+            columns: columns.iter().map(|name| Column { column: (*name).to_owned() }).collect(),
+        };
+        let table = Table {
+            verdict: "differs".to_owned(),
+            source_rows: 9,
+            destination_rows: 9,
+            differing: 3,
+            at_least: false,
+            unsettled: 0,
+            differences: differences.map(one).into(),
+            started_at: 1_000_000,
+            ended_at: 2_500_000,
+        };
+        Told { code, table }
+    }
+
+    #[test]
+    fn only_exactly_what_is_wrong_passes() {
+        let wrong = WrongRows { changed: 3, missing: 6, extra: 10 };
+        let found = [("10", "extra", &[][..]), ("3", "changed", &["doc"]), ("6", "missing", &[])];
+        assert!(told(1, found).check_wrong(&wrong).is_ok());
+        assert!(told(1, found).check_equal(9).is_err());
+        assert!(told(0, found).check_wrong(&wrong).is_err());
+        for (at, other) in [
+            (0, ("11", "extra", &[][..])),
+            (0, ("10", "missing", &[])),
+            (1, ("3", "changed", &["body", "doc"])),
+            (2, ("6", "extra", &[])),
+        ] {
+            let mut found = found;
+            found[at] = other;
+            assert!(told(1, found).check_wrong(&wrong).is_err(), "{other:?}");
+        }
+        let more = Table { differing: 4, ..told(1, found).table };
+        assert!(Told { code: 1, table: more }.check_wrong(&wrong).is_err());
+    }
+
+    #[test]
+    fn a_report_is_read_with_its_time() {
+        let table = r#"{"verdict": "equal", "source_rows": 9, "destination_rows": 9, "rounds": 0,
+            "differing": 0, "at_least": false, "unsettled": 0, "differences": [],
+            "started_at": 1000000, "ended_at": 2500000}"#;
+        let finished = |tables: &str| Finished {
+            status: std::process::ExitStatus::default(),
+            stdout: format!(r#"{{"pipeline": "p", "tables": [{tables}]}}"#),
+            stderr: String::new(),
+        };
+        let told = Told::read(&finished(table)).unwrap();
+        assert!((told.seconds() - 1.5).abs() < 1e-9);
+        assert!(told.check_equal(9).is_ok() && told.check_equal(8).is_err());
+        assert!(Told::read(&finished("")).is_err());
+    }
+}

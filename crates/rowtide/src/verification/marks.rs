@@ -47,7 +47,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<(TableName, i64, String)>> {
         let lacking = || Error::internal(format!("_rowtide.verify has no column {name}"));
         batch.column_by_name(name).ok_or_else(lacking)
     };
-    let text = |name: &str| column(name).map(|column| column.as_string::<i32>());
+    let text = |name: &str| column(name).map(AsArray::as_string::<i32>);
     let (schemas, tables, marks) = (text("source_schema")?, text("source_table")?, text("mark")?);
     let ended = column("ended_at")?.as_primitive::<TimestampMicrosecondType>();
     let complete = |row: &usize| {

@@ -264,7 +264,7 @@ fn the_rows_of_a_detached_partition_do_not_come_back() {
         case.sql("UPDATE t SET v = 'before' WHERE id = 2");
         case.sql("ALTER TABLE t DETACH PARTITION t_a");
         case.sql("ALTER TABLE t_a SET SCHEMA attic");
-        let mut running = shaped.following(1);
+        let running = shaped.following(1);
         assert!(running.stderr().contains("detached"), "{}", running.stderr());
         case.sql("INSERT INTO attic.t_a VALUES (1001, 'a', 'not of t')");
         shaped.settle_running(running, &BOTH);

@@ -93,8 +93,9 @@ impl Relation {
             let values = join(columns, ", ", |&at| format!("{} AS c{at}", self.values[at]));
             let values = if columns.is_empty() { "1".to_owned() } else { values };
             return format!(
-                "SELECT {values} FROM {} AS t WHERE {}",
+                "SELECT {values} FROM {} AS t{} WHERE {}",
                 self.target,
+                self.beside(among),
                 self.conditions(condition, among)
             );
         };
@@ -107,8 +108,9 @@ impl Relation {
         let all: Vec<usize> = (0..self.values.len()).collect();
         let rows = history.rows(&events, (&all, &self.key));
         let picked =
-            late.map_or("true".to_owned(), |keys| self.among(keys, |at| format!("x.c{at}")));
-        let rows = format!("SELECT * FROM ({rows}) AS x WHERE {picked}");
+            late.map_or("true".to_owned(), |_| self.among(|at| format!("x.c{at}")));
+        let keys = self.beside(late);
+        let rows = format!("SELECT x.* FROM ({rows}) AS x{keys} WHERE {picked}");
         let Some(condition) = condition else {
             return format!("SELECT {} FROM ({rows})", places(columns));
         };
@@ -123,18 +125,26 @@ impl Relation {
         format!("SELECT {back} FROM (SELECT {named} FROM ({rows})) WHERE {}", own_line(condition))
     }
 
-    /// That the key, of which `value` gives the columns, stands in the table `keys`.
-    fn among(&self, keys: &TableRef, value: impl Fn(usize) -> String) -> String {
-        let same = join(self.key.iter().enumerate(), " AND ", |(index, &at)| {
-            format!("k.c{index} = {}", value(at))
-        });
-        format!("EXISTS (SELECT 1 FROM {keys} AS k WHERE {same})")
+    /// The keys that stand in the table `keys`, each once, joined to what they pick from. DuckDB
+    /// passes the keys of a join down to its scan, which leaves out whole row groups; of a semi
+    /// join (`EXISTS`, `IN`) it does not, and reads every row.
+    fn beside(&self, keys: Option<&TableRef>) -> String {
+        let Some(keys) = keys else { return String::new() };
+        let names = join(0..self.key.len(), ", ", |at| format!("c{at} AS _rowtide_key_{at}"));
+        format!(", (SELECT DISTINCT {names} FROM {keys}) AS k")
+    }
+
+    /// That the key, of which `value` gives the columns, is that of [`Self::beside`].
+    fn among(&self, value: impl Fn(usize) -> String) -> String {
+        join(self.key.iter().enumerate(), " AND ", |(index, &at)| {
+            format!("k._rowtide_key_{index} = {}", value(at))
+        })
     }
 
     fn conditions(&self, condition: Option<&str>, among: Option<&TableRef>) -> String {
         let mut all: Vec<String> = vec!["true".to_owned()];
         all.extend(self.only.clone());
-        all.extend(among.map(|keys| self.among(keys, |at| self.values[at].clone())));
+        all.extend(among.map(|_| self.among(|at| self.values[at].clone())));
         all.extend(condition.map(own_line));
         all.join(" AND ")
     }
@@ -143,8 +153,9 @@ impl Relation {
     fn events(&self, history: &History, among: Option<&TableRef>) -> String {
         let values =
             join(self.values.iter().enumerate(), "", |(at, value)| format!("{value} AS c{at}, "));
-        let (metadata, conditions) = (history.metadata(), self.conditions(None, among));
-        format!("SELECT {values}{metadata} FROM {} AS t WHERE {conditions}", self.target)
+        let (metadata, keys) = (history.metadata(), self.beside(among));
+        let conditions = self.conditions(None, among);
+        format!("SELECT {values}{metadata} FROM {} AS t{keys} WHERE {conditions}", self.target)
     }
 
     /// Refuses a history from which a present row cannot be put together.
