@@ -72,6 +72,8 @@ pub const PLANTED: &[&str] = &[
     "fence-ignored-for-second-table",
     "truncate-skipped",
     "schema-fill-lost",
+    "repair-leaves-rows",
+    "repair-fence-ignored",
     // Fold.
     "unchanged-as-null",
     "first-change-wins",

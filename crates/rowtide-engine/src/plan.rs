@@ -406,6 +406,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_awaits_its_repair_is_repaired_while_that_is_asked_for_and_possible() {
+        let repairs = Settings { on_position_lost: LostPosition::Repair, ..settings() };
+        for phase in [Phase::Pending, Phase::Copying] {
+            let mut state = remembered(phase);
+            assert_eq!(action_of(&repairs, &state), Action::Copy);
+            state.tables[0].awaits = Some(Awaits::Repair);
+            assert_eq!(action_of(&repairs, &state), Action::Mend);
+            assert_eq!(action_of(&settings(), &state), Action::Copy);
+            state.tables[0].values.unresolved = 1;
+            assert_eq!(action_of(&repairs, &state), Action::Copy);
+            state.tables[0].values.unresolved = 0;
+            state.tables[0].schema.columns.clear();
+            assert_eq!(action_of(&repairs, &state), Action::Copy);
+        }
+    }
+
+    #[test]
     fn every_contradiction_is_reported() {
         let mut settings = settings();
         settings.rules = vec![

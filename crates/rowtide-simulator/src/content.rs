@@ -90,6 +90,8 @@ pub(crate) enum Step {
     Write(Box<TablePlan>, TableWrite),
     Schema(Box<TablePlan>, SchemaChange),
     Promote(Box<TablePlan>, Vec<RecordBatch>),
+    /// The table's rows were put right, in this version.
+    Mend(u32),
 }
 
 /// Does `step` to its table.
@@ -109,6 +111,10 @@ pub(crate) fn apply(held: &mut Held, step: &Step) -> Result<()> {
         }
         Step::Schema(plan, change) => schema(held, plan, change),
         Step::Promote(plan, staged) => promote(held, plan, staged),
+        Step::Mend(version) => {
+            held.copied = *version;
+            Ok(())
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use rowtide_core::traits::{Loader, Writer};
+use rowtide_core::view::{Inspect, TableView, ViewRequest};
 use rowtide_core::{
     Capabilities, Destination, Error, Finding, PipelineState, Result, TableName, TablePlan, fault,
 };
@@ -17,6 +18,7 @@ use crate::content::apply;
 use crate::log::index_of;
 use crate::oracle;
 use crate::scenario::{Site, Strike};
+use crate::view::ModelView;
 use crate::world::{State, World};
 use writer::ModelWriter;
 
@@ -137,6 +139,22 @@ impl Destination for ModelDestination {
 
     async fn teardown(&self, _: &str) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Inspect for ModelDestination {
+    async fn view(&self, request: ViewRequest) -> Result<Box<dyn TableView>> {
+        let table = table_of(&request.plan.target)?;
+        let held = self.world.lock().durable.content.tables.get(&table).cloned();
+        let held = held.unwrap_or_default();
+        let keyed = held.keyed.values().filter(|stored| !stored.deleted).map(|stored| stored.row);
+        let bag = held.bag.iter().flat_map(|(row, &times)| (0..times).map(|_| *row));
+        Ok(Box::new(ModelView::new(request.plan.source, keyed.chain(bag).collect())))
     }
 }
 

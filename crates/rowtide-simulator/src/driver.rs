@@ -109,7 +109,8 @@ impl Driver {
             }
             Act::Restart { end, once, resync } => {
                 self.end(scenario, *end).await;
-                let configuration = Configuration { once: *once, resync: resync.clone() };
+                let configuration =
+                    Configuration { once: *once, resync: resync.clone(), repairs: false };
                 self.start(scenario, configuration);
             }
         }
@@ -321,7 +322,7 @@ impl Driver {
     }
 
     async fn catch_up(&mut self, scenario: &Scenario) {
-        self.start(scenario, Configuration { once: true, resync: Vec::new() });
+        self.start(scenario, Configuration { once: true, resync: Vec::new(), repairs: false });
         let deadline = Instant::now() + PATIENCE;
         while self.current.is_some() && !self.has_failed() {
             if Instant::now() > deadline {

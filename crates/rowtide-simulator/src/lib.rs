@@ -23,6 +23,7 @@ mod scenario;
 mod shrink;
 mod source;
 mod tally;
+mod view;
 mod world;
 
 pub use driver::Played;

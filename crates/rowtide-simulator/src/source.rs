@@ -11,6 +11,7 @@ use rowtide_core::traits::{
     AttachRequest, Attached, ChangeStream, ModeOf, SnapshotRequest, SourceOperations, SourceStatus,
     StreamStart, TableSnapshot,
 };
+use rowtide_core::view::{FencedView, ViewRequest};
 use rowtide_core::{
     Checkpoint, Error, Finding, Offset, Partition, Result, Source, SourceIdentity, TableSchema,
     TableSelection, XidSnapshot, fault,
@@ -156,6 +157,10 @@ impl Source for ModelSource {
 
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {
         snapshot::open(self, request).await
+    }
+
+    async fn fenced_view(&self, request: ViewRequest) -> Result<Option<FencedView>> {
+        snapshot::fenced(self, request).await
     }
 
     async fn stream(

@@ -20,6 +20,8 @@ pub struct Tally {
     pub runs: u64,
     /// Copies that were begun.
     pub copies: u64,
+    /// Tables compared with the source, to put right what differs.
+    pub compared: u64,
     /// Copies that were put in place.
     pub promoted: u64,
     /// Writes to tables.
@@ -48,6 +50,7 @@ impl Tally {
         self.comparisons += other.comparisons;
         self.runs += other.runs;
         self.copies += other.copies;
+        self.compared += other.compared;
         self.promoted += other.promoted;
         self.writes += other.writes;
         self.schema_changes += other.schema_changes;
@@ -72,7 +75,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} histories: {} transactions, {} commits, {} comparisons, {} runs, {} copies begun, \
-             {} in place, {} writes, {} schema changes, {} tables stopped, {} values replaced, {} rows \
+             {} in place, {} put right, {} writes, {} schema changes, {} tables stopped, {} values replaced, {} rows \
              kept out, {} writers fenced, {} lost positions and rows; faults: {}",
             self.seeds,
             self.transactions,
@@ -81,6 +84,7 @@ impl fmt::Display for Tally {
             self.runs,
             self.copies,
             self.promoted,
+            self.compared,
             self.writes,
             self.schema_changes,
             self.stopped,

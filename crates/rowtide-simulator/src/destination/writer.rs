@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use rowtide_core::traits::{Progress, Writer};
 use rowtide_core::{
-    Error, Phase, PipelineState, Result, SchemaChange, TablePlan, TableState, TableWrite, fault,
-    ledger,
+    Awaits, Error, Phase, PipelineState, Result, SchemaChange, TablePlan, TableState, TableWrite,
+    fault, ledger,
 };
 
 use super::{StagingTables, roll_forward, table_of, tables};
@@ -248,12 +248,18 @@ impl Writer for ModelWriter {
         let tables = &mut self.content.state.tables;
         let known = tables.iter().position(|known| known.schema.name == state.schema.name);
         let before = known.map(|at| tables[at].phase);
+        let awaited = known.is_some_and(|at| tables[at].awaits == Some(Awaits::Repair));
         match known {
             Some(at) => tables[at] = state.clone(),
             None => tables.push(state.clone()),
         }
         if state.phase == Phase::Stopped && before != Some(Phase::Stopped) {
             self.world.lock().tally.stopped += 1;
+        }
+        if awaited && state.phase == Phase::Streaming {
+            let (table, mended) = (table_of(&state.target)?, Step::Mend(state.schema.version));
+            apply(self.content.held(table), &mended)?;
+            self.steps.push((table, mended));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What must end a healthy pipeline: a position that is lost, a row that is lost.
 
+use std::time::Duration;
+
 use rowtide_core::{ErrorKind, Phase, TableName};
 use rowtide_engine::Summary;
 use tokio::time::Instant;
@@ -38,12 +40,45 @@ impl Driver {
             let (incarnation, start) = (state.slots_made, state.log.end());
             state.slot = recreated.then_some(Slot { incarnation, start, acknowledged: start });
             state.log.commit(&[spec], None, (now, 0));
+            for step in 100..112 {
+                state.log.commit(&[some_change(scenario, step)], None, (now, 0));
+            }
             state.tally.endings += 1;
         }
         let before = self.world.lock().durable.content.state.checkpoint.clone();
         self.must_fail(scenario, ErrorKind::PositionLost).await;
         if self.world.lock().durable.content.state.checkpoint != before {
             self.world.violate("lost position", "the checkpoint moved on");
+        }
+        if !self.has_failed() {
+            self.repaired(scenario).await;
+        }
+    }
+
+    /// One more run, which puts right what differs while others write. Histories are copied again.
+    async fn repaired(&mut self, scenario: &Scenario) {
+        let kinds = scenario.tables.iter().map(|spec| spec.kind).enumerate();
+        let resync = kinds.filter(|(_, kind)| *kind == Kind::Append).map(|(table, _)| table);
+        let resync = resync.collect();
+        self.start(scenario, Configuration { once: true, resync, repairs: true });
+        for step in 0..40 {
+            let chance = chance(scenario, step);
+            let time = (self.world.now(), chance % 2000);
+            self.world.lock().log.commit(&[some_change(scenario, step)], None, time);
+            self.world.grown.notify_waiters();
+            self.pause(scenario, Duration::from_micros(chance % 900)).await;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.current.is_some() && !self.has_failed() && Instant::now() < deadline {
+            self.pause(scenario, Duration::from_secs(1)).await;
+        }
+        self.world.lock().log.settle();
+        if !self.has_failed() {
+            self.catch_up(scenario).await;
+        }
+        let outcome = oracle::check_end(&mut self.world.lock());
+        if let (Err(violation), false) = (outcome, self.has_failed()) {
+            self.world.violate(violation.class, violation.detail);
         }
     }
 
@@ -131,7 +166,7 @@ impl Driver {
         scenario: &Scenario,
         due: &str,
     ) -> Option<Result<rowtide_core::Result<Summary>, Failure>> {
-        self.start(scenario, Configuration { once: true, resync: Vec::new() });
+        self.start(scenario, Configuration { once: true, resync: Vec::new(), repairs: false });
         let mut run = self.current.take()?;
         let deadline = Instant::now() + PATIENCE;
         if tokio::time::timeout_at(deadline, run.ended()).await.is_err() {
@@ -141,4 +176,19 @@ impl Driver {
         }
         Some(run.outcome().await)
     }
+}
+
+fn chance(scenario: &Scenario, step: u64) -> u64 {
+    (scenario.seed ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}
+
+/// A change of few keys, so that they are met again.
+fn some_change(scenario: &Scenario, step: u64) -> Spec {
+    let chance = chance(scenario, step);
+    let pick = |from: u64, among: usize| {
+        usize::try_from((chance >> from) % among as u64).unwrap_or_default()
+    };
+    let wants = [Want::Put, Want::Touch, Want::Remove];
+    let key = i64::try_from(pick(4, 6)).unwrap_or_default();
+    Spec { table: pick(8, scenario.tables.len()), key, want: wants[pick(16, 3)] }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rowtide_core::{DeleteMode, Mode, Result, TableSelection};
 use rowtide_engine::{
-    Environment, Monitor, Pipeline, Request, Requests, Settings, Summary, TableRule,
+    Environment, LostPosition, Monitor, Pipeline, Request, Requests, Settings, Summary, TableRule,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -21,6 +21,8 @@ use crate::world::World;
 pub(super) struct Configuration {
     pub(super) once: bool,
     pub(super) resync: Vec<usize>,
+    /// Whether what differs is put right when the position is lost.
+    pub(super) repairs: bool,
 }
 
 /// An invariant that did not hold: its class, and what was seen.
@@ -122,6 +124,10 @@ fn settings(scenario: &Scenario, configuration: &Configuration) -> Settings {
     Settings {
         rules: kinds.filter_map(rule).collect(),
         once: configuration.once,
+        on_position_lost: match configuration.repairs {
+            true => LostPosition::Repair,
+            false => LostPosition::Stop,
+        },
         resync: configuration.resync.iter().filter_map(|&table| pattern(table).ok()).collect(),
         lanes: knobs.lanes,
         parallel_tables: knobs.parallel_tables,

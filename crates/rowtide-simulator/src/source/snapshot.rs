@@ -8,13 +8,15 @@ use std::time::Duration;
 use arrow_array::{Array, Int64Array, RecordBatch};
 use async_trait::async_trait;
 use rowtide_core::traits::{CopyExceptions, SnapshotPart, SnapshotRequest, TableSnapshot};
-use rowtide_core::{Error, Fence, Op, Result, TableSchema, ValuePolicy, fault};
+use rowtide_core::view::{FencedView, ViewRequest};
+use rowtide_core::{Error, Fence, Op, Result, TableSchema, ValuePolicy, XidSnapshot, fault};
 
 use super::{ModelSource, snapshot_of};
 use crate::log::{KEY, Row, apply, index_of};
 use crate::refusing;
 use crate::rows::batch;
 use crate::scenario::{Site, TableSpec};
+use crate::view::ModelView;
 use crate::world::World;
 
 /// How often it is looked whether others have ended.
@@ -22,20 +24,7 @@ const LOOK: Duration = Duration::from_micros(700);
 
 pub(super) async fn open(source: &ModelSource, request: SnapshotRequest) -> Result<TableSnapshot> {
     let world = &source.world;
-    source.arrive(Site::Snapshot).await?;
-    let table = index_of(&request.table.name).ok_or_else(|| Error::internal("no such table"))?;
-    let (position, running) = {
-        let state = world.lock();
-        (state.log.end(), state.log.unseen(world.now()))
-    };
-    let settle = request.settle && !fault::planted("settle-skipped");
-    while settle && !world.lock().log.unseen(world.now()).is_disjoint(&running) {
-        tokio::time::sleep(LOOK).await;
-    }
-    while world.lock().log.is_locked(table, world.now()) {
-        tokio::time::sleep(LOOK).await;
-    }
-    let (fence, rows) = view(world, table, &request.table)?;
+    let (table, position, (fence, rows)) = seen(source, &request.table, request.settle).await?;
     let spec = world.lock().log.tables[table].spec;
     source.arrive(Site::Fenced).await?;
     world.lock().tally.copies += 1;
@@ -56,11 +45,45 @@ pub(super) async fn open(source: &ModelSource, request: SnapshotRequest) -> Resu
     Ok(TableSnapshot { fence, position, estimated_rows: None, estimated_bytes: None, parts })
 }
 
-fn view(
-    world: &World,
-    table: usize,
+/// The same as a view; none if values may be replaced, or rows kept out.
+pub(super) async fn fenced(
+    source: &ModelSource,
+    request: ViewRequest,
+) -> Result<Option<FencedView>> {
+    let wanted = request.plan.source;
+    let (table, position, (fence, rows)) = seen(source, &wanted, true).await?;
+    if source.world.lock().log.tables[table].spec.policy.is_some() {
+        return Ok(None);
+    }
+    source.world.lock().tally.compared += 1;
+    let view = Box::new(ModelView::new(wanted, rows));
+    Ok(Some(FencedView { fence: Fence::Xids(fence), position, view }))
+}
+
+/// The table, a place in the log, and what is visible, whose changes all lie below or beyond it.
+async fn seen(
+    source: &ModelSource,
     wanted: &TableSchema,
-) -> Result<(rowtide_core::XidSnapshot, Vec<Row>)> {
+    settle: bool,
+) -> Result<(usize, u64, (XidSnapshot, Vec<Row>))> {
+    let world = &source.world;
+    source.arrive(Site::Snapshot).await?;
+    let table = index_of(&wanted.name).ok_or_else(|| Error::internal("no such table"))?;
+    let (position, running) = {
+        let state = world.lock();
+        (state.log.end(), state.log.unseen(world.now()))
+    };
+    let settle = settle && !fault::planted("settle-skipped");
+    while settle && !world.lock().log.unseen(world.now()).is_disjoint(&running) {
+        tokio::time::sleep(LOOK).await;
+    }
+    while world.lock().log.is_locked(table, world.now()) {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok((table, position, view(world, table, wanted)?))
+}
+
+fn view(world: &World, table: usize, wanted: &TableSchema) -> Result<(XidSnapshot, Vec<Row>)> {
     let now = world.now();
     let state = world.lock();
     if state.log.visible_version(table, now) != wanted.version {

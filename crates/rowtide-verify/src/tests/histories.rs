@@ -14,9 +14,9 @@ use crate::{Extent, Options, Report, TableReport, Verdict, Verifier};
 
 const HISTORIES: u64 = 2_000;
 /// Rows that nobody changes begin here.
-const COLD: u64 = 100;
-const COLD_ROWS: u64 = 60;
-const HOT_ROWS: u64 = 6;
+pub(super) const COLD: u64 = 100;
+pub(super) const COLD_ROWS: u64 = 60;
+pub(super) const HOT_ROWS: u64 = 6;
 
 pub(super) fn state_of(world: &World) -> TableState {
     let source = world.schema();
@@ -40,7 +40,7 @@ fn cold_cells(slot: u64) -> Cells {
     }
 }
 
-fn seeds() -> Vec<u64> {
+pub(super) fn seeds() -> Vec<u64> {
     match std::env::var("ROWTIDE_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..HISTORIES).collect(),
@@ -48,7 +48,7 @@ fn seeds() -> Vec<u64> {
 }
 
 /// Runs `history` for every seed, each on a clock of its own.
-fn every_seed<F: Future<Output = ()>>(name: &str, history: impl Fn(u64) -> F) {
+pub(super) fn every_seed<F: Future<Output = ()>>(name: &str, history: impl Fn(u64) -> F) {
     for seed in seeds() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -65,7 +65,7 @@ fn every_seed<F: Future<Output = ()>>(name: &str, history: impl Fn(u64) -> F) {
     }
 }
 
-fn populated(seed: u64) -> World {
+pub(super) fn populated(seed: u64) -> World {
     let world = World::new(seed);
     (COLD..COLD + COLD_ROWS).for_each(|slot| world.settle_row(slot, cold_cells(slot)));
     world
@@ -79,7 +79,7 @@ fn set_going(world: &World) {
 }
 
 /// Damages up to four rows that nobody changes; returns the rows in question.
-fn damage(world: &World) -> Vec<Cells> {
+pub(super) fn damage(world: &World) -> Vec<Cells> {
     let mut touched = Vec::new();
     let many = world.lock().random.random_range(0..4);
     for _ in 0..many {
@@ -152,7 +152,7 @@ async fn verified(world: &World, options: Options, mark: Option<String>) -> Tabl
     report.tables.into_iter().next().unwrap()
 }
 
-fn few_buckets() -> Options {
+pub(super) fn few_buckets() -> Options {
     Options { bucket_bits: 4, listed: 1_000, ..Options::default() }
 }
 

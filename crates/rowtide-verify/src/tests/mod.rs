@@ -2,4 +2,5 @@
 //! at, the destination lags behind, and damage is planted in it.
 
 mod histories;
+mod repairs;
 mod world;

@@ -48,8 +48,12 @@ pub(super) struct State {
     pub(super) source: BTreeMap<u64, Stored>,
     pub(super) destination: Vec<Stored>,
     log: Vec<Vec<Change>>,
-    applied: usize,
-    clock: u64,
+    pub(super) applied: usize,
+    pub(super) clock: u64,
+    /// Nothing is applied meanwhile.
+    pub(super) held: bool,
+    /// Writers end.
+    pub(super) stopped: bool,
 }
 
 #[derive(Clone)]
@@ -77,6 +81,8 @@ impl World {
             log: Vec::new(),
             applied: 0,
             clock: 0,
+            held: false,
+            stopped: false,
         };
         Self { shape, state: Arc::new(Mutex::new(state)) }
     }
@@ -125,6 +131,9 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(unseen)).await;
             }
             self.show(changes);
+            if self.lock().stopped {
+                return;
+            }
         }
     }
 
@@ -169,6 +178,9 @@ impl World {
             };
             tokio::time::sleep(Duration::from_millis(wait)).await;
             let mut state = self.lock();
+            if state.held {
+                continue;
+            }
             let waiting = state.log.len() - state.applied;
             let many = state.random.random_range(0..=waiting);
             for _ in 0..many {
@@ -181,6 +193,11 @@ impl World {
 }
 
 impl State {
+    /// Whether everything in the log is applied.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.applied == self.log.len()
+    }
+
     fn apply(&mut self, (before, after): Change, keyed: bool) {
         self.clock += 1;
         match keyed {
@@ -245,7 +262,7 @@ impl Inspect for End {
 }
 
 impl World {
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         let wait = self.lock().random.random_range(0..8);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }

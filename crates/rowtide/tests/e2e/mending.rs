@@ -167,14 +167,16 @@ fn a_slot_lost_while_writers_go_on_is_repaired_beside_them() {
 }
 
 fn wait_for_repairs(rowtide: &mut Rowtide, tables: usize) {
-    wait_for("the repairs to be in place", LIMIT, || {
+    let waited = wait_for("the repairs to be in place", LIMIT, || {
         let log = rowtide.stderr();
         if !rowtide.is_running() {
-            return Err(format!("rowtide ended: {log}"));
+            return Err("rowtide ended".to_owned());
         }
         Ok((log.matches("repair in place").count() >= tables).then_some(()))
-    })
-    .unwrap();
+    });
+    if let Err(error) = waited {
+        panic!("{error}\n{}", rowtide.stderr());
+    }
 }
 
 #[test]

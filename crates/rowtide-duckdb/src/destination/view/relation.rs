@@ -107,8 +107,7 @@ impl Relation {
         }
         let all: Vec<usize> = (0..self.values.len()).collect();
         let rows = history.rows(&events, (&all, &self.key));
-        let picked =
-            late.map_or("true".to_owned(), |_| self.among(|at| format!("x.c{at}")));
+        let picked = late.map_or("true".to_owned(), |_| self.among(|at| format!("x.c{at}")));
         let keys = self.beside(late);
         let rows = format!("SELECT x.* FROM ({rows}) AS x{keys} WHERE {picked}");
         let Some(condition) = condition else {

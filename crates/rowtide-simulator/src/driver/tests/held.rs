@@ -29,7 +29,7 @@ impl Followed {
     async fn start(scenario: &Scenario) -> Self {
         let world = World::new(scenario, false);
         world.lock().log.tables[0].exists = true;
-        let configuration = Configuration { once: false, resync: Vec::new() };
+        let configuration = Configuration { once: false, resync: Vec::new(), repairs: false };
         let run = Run::start(&world, scenario, 1, configuration);
         let followed = Self { world, run };
         sleep(SOON).await;
