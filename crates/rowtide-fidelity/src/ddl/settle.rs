@@ -24,8 +24,10 @@ impl Play<'_> {
             self.stop()?;
         }
         for _ in 0..ROUNDS {
-            ended_well(self.once()?)?;
-            if !self.help()? {
+            let once = self.once()?;
+            let said = once.stderr.clone();
+            ended_well(once)?;
+            if !self.help().map_err(|e| format!("{e}\nthe last run said:\n{said}"))? {
                 self.check_slot()?;
                 return self.compare();
             }
