@@ -162,7 +162,7 @@ impl Comparison<'_> {
             if table.index_of(&announced.name).is_some() {
                 continue;
             }
-            let (column, fill) = self.added(&known.name, (announced, index), last, &mut used)?;
+            let (column, fill) = self.added(known, (announced, index), last, &mut used)?;
             table = with(&table, column);
             let column = table.columns.len() - 1;
             changes.push(SchemaChange::AddColumn { table: Arc::clone(&table), column, fill });
@@ -306,7 +306,7 @@ impl Comparison<'_> {
     /// A new column: its number, and what older rows hold in it.
     fn added(
         &self,
-        table: &TableName,
+        known: &TableSchema,
         (announced, index): (&RelationColumn, usize),
         last: i32,
         used: &mut i32,
@@ -328,6 +328,13 @@ impl Comparison<'_> {
             if !found.dropped {
                 return Err(format!("the column {name} was added and renamed"));
             }
+            if !known.is_keyed() {
+                // What is removed is named by all its values, this one included.
+                return Err(format!(
+                    "the column {name} was added and dropped again: what older rows held in it, \
+                     by which they are told apart, is not known"
+                ));
+            }
             *used = found.number;
             tracing::warn!(
                 column = %name,
@@ -340,7 +347,7 @@ impl Comparison<'_> {
         }
         *used = (*used).max(found.number);
         let column = self.describe(announced, index, found.number);
-        let fill = self.fill(table, (found, &column))?;
+        let fill = self.fill(&known.name, (found, &column))?;
         Ok((column, fill))
     }
 

@@ -24,6 +24,25 @@ fn added_and_dropped_columns_are_followed() {
     case.settle(&["public.t"]);
 }
 
+/// Rows without a key are removed by all their values, also those of a column that is gone before
+/// anybody could ask what older rows held in it.
+#[test]
+fn a_column_that_came_and_went_does_not_hide_rows_without_a_key() {
+    let Some(case) = Case::start(
+        "CREATE TABLE t (a int);
+         ALTER TABLE t REPLICA IDENTITY FULL;
+         INSERT INTO t SELECT generate_series(1, 20)",
+    ) else {
+        return;
+    };
+    case.once();
+    case.transaction(
+        "ALTER TABLE t ADD COLUMN c timestamptz NOT NULL DEFAULT '2026-02-09 12:00:08'; \
+         DELETE FROM t WHERE a < 5; ALTER TABLE t DROP COLUMN c",
+    );
+    case.settle(&["public.t"]);
+}
+
 #[test]
 fn a_change_that_the_log_does_not_tell_is_copied_again() {
     let Some(case) = Case::start(
