@@ -27,5 +27,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     test.arg("--nocapture");
     run::passing_on(
         test.env("ROWTIDE_SEED", seed.to_string()).env("ROWTIDE_ROUNDS", rounds.to_string()),
-    )
+    )?;
+    println!(
+        "corruption: {rounds} rounds from seed {seed}: all damage found, none invented, all repaired"
+    );
+    Ok(())
 }

@@ -37,18 +37,20 @@ const SOURCE: Detector = Detector::Tests(
 const DUCKDB: Detector = Detector::Tests("package(rowtide-duckdb) & binary(conformance)");
 const POSTGRES: Detector =
     Detector::Tests("package(rowtide-postgres) & binary(destination) & test(/postgres_17/)");
+const UNSEEN: Detector = Detector::Tests("package(rowtide) & test(/commit_that_cannot_be_seen/)");
 const GAPS: Detector = Detector::Tests("package(rowtide-crash) & test(/gaps/)");
 
 /// Who is to catch what besides the simulator, which has each of these bugs in its models or in
-/// the engine it runs. Those that are not named here are the simulator's alone; among them
-/// `identity-unchecked`, because a real source has a second proof: the last transaction must come
-/// again exactly as it was noted.
+/// the engine it runs, but for `unseen-commits-ignored`: it verifies nothing. Those that are not
+/// named here are the simulator's alone; among them `identity-unchecked`, because a real source has
+/// a second proof: the last transaction must come again exactly as it was noted.
 const DETECTORS: &[(&str, &[Detector])] = &[
     ("unchanged-as-null", &[Detector::Simulator, DUCKDB]),
     ("first-change-wins", &[Detector::Simulator, DUCKDB]),
     ("move-keeps-old-row", &[Detector::Simulator, DUCKDB]),
     ("acknowledge-keepalive", &[Detector::Simulator, SOURCE]),
     ("settle-skipped", &[Detector::Simulator, SOURCE]),
+    ("unseen-commits-ignored", &[UNSEEN]),
     ("order-by-change-position", &[Detector::Simulator, SOURCE]),
     ("publication-gap-accepted", &[Detector::Simulator, GAPS]),
     ("retry-without-reading", &[Detector::Simulator, POSTGRES]),

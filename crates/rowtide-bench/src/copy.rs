@@ -4,13 +4,13 @@
 //! faster than (the server's CPU time for sending + the destination's CPU time for taking) / 2:
 //! the least of each that was measured beside it, by nobody who decodes a row.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rowtide_testkit::{Copied, Result};
 
 use crate::arena::{Arena, DB, Pipeline};
 use crate::data::{self, Dataset, PGBENCH, Truth, WIDE};
-use crate::limits::{self, copy_by_subscription, copy_to_copy, copy_to_nothing};
+use crate::limits::{self, Done, Duckdb, copy_by_subscription, copy_to_copy, copy_to_nothing};
 use crate::options::{Options, To};
 use crate::report::{Line, Outcome};
 use crate::rounds::{Rounds, median};
@@ -59,14 +59,22 @@ struct Copying<'a> {
     set: Dataset,
     truth: Truth<'a>,
     rounds: Rounds,
-    /// Why the scanner was not measured.
-    no_scanner: Option<String>,
+    scanner: Scanned,
+}
+
+/// How it went with the scanner.
+#[derive(Default)]
+struct Scanned {
+    /// The version of its DuckDB.
+    version: String,
+    /// Why it was not measured.
+    failed: Option<String>,
 }
 
 impl<'a> Copying<'a> {
     fn new(arena: &'a Arena, options: &'a Options, set: Dataset) -> Self {
         let truth = Truth::of(arena, set.db, set.tables);
-        Self { arena, options, set, truth, rounds: Rounds::default(), no_scanner: None }
+        Self { arena, options, set, truth, rounds: Rounds::default(), scanner: Scanned::default() }
     }
 
     fn round(&mut self, round: usize) -> Result<()> {
@@ -94,34 +102,82 @@ impl<'a> Copying<'a> {
         let directory = self.arena.directory().display().to_string();
         for (what, how) in WAYS {
             let words = ["ingest", "--how", how, "--from", &directory];
-            let taken = self.apart(&words, round)?;
-            self.rounds.add(what, taken);
+            let done = self.compared(round, |copying| copying.apart(&words, None))?;
+            self.rounds.add(what, done.taken);
         }
-        if self.no_scanner.is_none() {
-            let url = self.arena.server.url(self.set.db);
-            let extension = self.options.scanner.as_ref().map(|path| path.display().to_string());
-            let mut words = vec!["scan", "--url", &url];
-            words.extend(extension.iter().flat_map(|path| ["--extension", path.as_str()]));
-            match self.apart(&words, round) {
-                Ok(taken) => self.rounds.add(SCANNER, taken),
-                Err(error) => self.no_scanner = Some(why_not(&error)),
-            }
+        if self.scanner.failed.is_none() {
+            self.scan(round);
         }
         Ok(())
     }
 
-    /// Fills a DuckDB file in a process of its own. The same statement with the same rows does
-    /// the same in each round, so that the first is compared.
-    fn apart(&mut self, words: &[&str], round: usize) -> Result<Taken> {
-        let file = self.arena.directory().join("limit.duckdb");
-        let (into, tables) = (file.display().to_string(), self.set.tables.join(","));
-        let words = [words, &["--into", &into, "--tables", &tables]].concat();
-        let done = self.arena.with_servers(|| Ok(limits::apart(&words)?.taken));
+    /// Lets the scanner copy. It may not be at hand: without it there are no figures of it.
+    fn scan(&mut self, round: usize) {
+        let options = self.options;
+        let url = self.arena.server.url(self.set.db);
+        let extension = options.scanner.as_ref().map(|path| path.display().to_string());
+        let mut words = vec!["scan", "--url", &url];
+        words.extend(extension.iter().flat_map(|path| ["--extension", path.as_str()]));
+        let scanned = self.compared(round, |copying| {
+            let done = copying.apart(&words, options.scanner_library.as_deref())?;
+            if round == 0 {
+                copying.pad()?;
+            }
+            Ok(done)
+        });
+        match scanned {
+            Ok(done) => {
+                self.rounds.add(SCANNER, done.taken);
+                self.scanner.version = done.duckdb;
+            }
+            Err(error) => {
+                self.scanner.failed = Some(why_not(&error, options.scanner.as_deref()));
+            }
+        }
+    }
+
+    /// The DuckDB file that a limit fills.
+    fn file(&self) -> PathBuf {
+        self.arena.directory().join("limit.duckdb")
+    }
+
+    /// Lets `fill` make the file, and removes it. The same statement with the same rows does the
+    /// same in each round, so that the first is compared.
+    fn compared(&mut self, round: usize, fill: impl FnOnce(&Self) -> Result<Done>) -> Result<Done> {
+        let file = self.file();
+        let mut done = fill(self);
         if round == 0 && done.is_ok() {
-            self.truth.check(Copied::Duckdb(&file))?;
+            done = self.truth.check(Copied::Duckdb(&file)).and(done);
         }
         remove(&file);
         done
+    }
+
+    /// Fills the file in a process of its own, by another DuckDB library if one is given.
+    fn apart(&self, words: &[&str], library: Option<&Path>) -> Result<Done> {
+        let (into, tables) = (self.file().display().to_string(), self.set.tables.join(","));
+        let words = [words, &["--into", &into, "--tables", &tables]].concat();
+        let clock = self.arena.clock();
+        let mut done = limits::apart_with(&words, library)?;
+        done.taken.server_cpu = clock.seconds();
+        Ok(done)
+    }
+
+    /// Gives the file's values of char(n) their blanks, as the source prints them: the scanner
+    /// leaves them out.
+    fn pad(&self) -> Result<()> {
+        let tables = self.set.tables.join(",");
+        let updates = format!(
+            "SELECT format('UPDATE %s SET %I = rpad(%I, %s, '' '');', name, attname, attname, \
+             atttypmod - 4) FROM unnest(string_to_array('{tables}', ',')) AS name \
+             JOIN pg_attribute ON attrelid = name::regclass AND atttypid = 'bpchar'::regtype \
+             AND attnum > 0 AND NOT attisdropped"
+        );
+        let updates = self.arena.sql_in(self.set.db, &updates)?;
+        match updates.is_empty() {
+            true => Ok(()),
+            false => Duckdb::open(&self.file())?.execute(&updates),
+        }
     }
 
     fn postgres_round(&mut self, round: usize) -> Result<()> {
@@ -192,7 +248,14 @@ impl Copying<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rows = rows as f64;
         let limits = [ONE_LANE, TWO_LANES, ARROW, ARROW_BATCHES, PARQUET, SCANNER];
-        outcome.lines.extend(limits.into_iter().filter_map(|what| self.line(what, rows)));
+        let lines = limits.into_iter().filter_map(|what| {
+            let line = self.line(what, rows)?;
+            Some(match what {
+                SCANNER => line.note(format!("by DuckDB {}", self.scanner.version)),
+                _ => line,
+            })
+        });
+        outcome.lines.extend(lines);
         self.duckdb(outcome, rows);
         let limits = [SYNC, PIPE, PIPE_KEY_AFTER];
         outcome.lines.extend(limits.into_iter().filter_map(|what| self.line(what, rows)));
@@ -213,7 +276,7 @@ impl Copying<'_> {
 
     fn duckdb(&self, outcome: &mut Outcome, rows: f64) {
         let Some(line) = self.line(TO_DUCKDB, rows) else { return };
-        if let Some(why) = &self.no_scanner {
+        if let Some(why) = &self.scanner.failed {
             outcome.line(Line::said(self.titled(SCANNER), format!("not measured: {why}")));
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -267,9 +330,21 @@ fn remove(file: &Path) {
 }
 
 /// Why the scanner did not run. It is no part of DuckDB's library and may not be at hand.
-fn why_not(error: &str) -> String {
-    match error.contains("LOAD") {
-        true => "DuckDB's extension is not installed here (`--scanner` names its file)".to_owned(),
-        false => error.lines().last().unwrap_or_default().to_owned(),
-    }
+fn why_not(error: &str, extension: Option<&Path>) -> String {
+    let is_loaded = !error.contains("error: LOAD ");
+    let Some(extension) = extension.filter(|_| !is_loaded) else {
+        return match is_loaded {
+            true => said(error).to_owned(),
+            false => "DuckDB's extension is not installed here (`--scanner` names its file)".into(),
+        };
+    };
+    let name = extension.file_name().unwrap_or_default().to_string_lossy();
+    let said = said(error).replace(&*extension.to_string_lossy(), &name);
+    format!("{said} `--scanner-library` names the directory of another version's library.")
+}
+
+/// What DuckDB said in the end, without what it was asked.
+fn said(error: &str) -> &str {
+    let said = error.rsplit_once("Error: ").map_or(error, |(_, said)| said);
+    said.lines().next().unwrap_or_default()
 }

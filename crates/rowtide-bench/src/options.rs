@@ -74,6 +74,10 @@ pub(crate) struct Options {
     /// DuckDB's `postgres` extension, if it is not installed where DuckDB looks for it.
     #[arg(long)]
     pub(crate) scanner: Option<PathBuf>,
+    /// A directory with the `libduckdb.so` that the extension was built for, if it is of another
+    /// version than ours: an extension works with no other.
+    #[arg(long)]
+    pub(crate) scanner_library: Option<PathBuf>,
     /// Parameters of the DuckDB URL, for example `?threads=2`.
     #[arg(long, default_value = "")]
     pub(crate) parameters: String,

@@ -23,4 +23,4 @@ mod quote;
 mod tests;
 
 pub use digest::{BucketSet, BucketSum, Digest};
-pub use encoder::{Encoder, Hashes};
+pub use encoder::{Encoder, Hashes, text};

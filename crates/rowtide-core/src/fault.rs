@@ -81,6 +81,7 @@ pub const PLANTED: &[&str] = &[
     // PostgreSQL source.
     "acknowledge-keepalive",
     "settle-skipped",
+    "unseen-commits-ignored",
     "order-by-change-position",
     "identity-unchecked",
     "publication-gap-accepted",

@@ -16,7 +16,7 @@ use crate::{
     TablePlan, TableSchema,
 };
 
-pub use repairs::{Repaired, repairs};
+pub use repairs::{Repaired, mended, repairs};
 pub use told::{Told, told};
 
 /// The schema that holds Rowtide's own tables.

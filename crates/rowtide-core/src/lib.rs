@@ -19,8 +19,10 @@ mod fold;
 pub mod fuzzing;
 pub mod ledger;
 mod metadata;
+pub mod metric;
 mod policy;
 mod schema;
+mod secret;
 mod selection;
 mod spelling;
 mod state;
@@ -38,6 +40,7 @@ pub use fold::fold;
 pub use metadata::MetadataColumns;
 pub use policy::{ValuePolicies, ValuePolicy, ValueRule};
 pub use schema::{Column, Identity, Remedy, SchemaChange, TableName, TableSchema, ext};
+pub use secret::Secret;
 pub use selection::{Pattern, TableSelection};
 pub use state::{
     Awaits, DeleteMode, Mode, Phase, PipelineState, SourceIdentity, TablePlan, TableState,

@@ -39,6 +39,12 @@ pub trait Source: Send + Sync {
     /// With a known checkpoint nothing is ever recreated: any mismatch is `PositionLost`.
     async fn attach(&self, request: AttachRequest<'_>) -> Result<Attached>;
 
+    /// About how many bytes each of `tables` takes, in their order; 0 where that is not known. A
+    /// hint for the order of copies: it waits for nobody.
+    async fn sizes(&self, tables: &[&TableSchema]) -> Result<Vec<u64>> {
+        Ok(vec![0; tables.len()])
+    }
+
     /// Opens a consistent copy of one table: its fence, and independent parts to read.
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot>;
 
@@ -215,6 +221,12 @@ pub trait ChangeStream: Send {
 
     /// The end of the source's log as last heard of, as a bare position, for lag.
     fn head(&self) -> u64;
+
+    /// Returns once nothing has arrived for a moment, so that waiting longer would gather nothing.
+    /// Never returns where that is not known.
+    async fn quiet(&mut self) {
+        std::future::pending().await
+    }
 
     /// Somebody waits for the end of the log: what the next segment tells of an idle log's progress
     /// is told at once.

@@ -4,14 +4,23 @@
 //! the rows are stored in: a value that was carried over exactly is the same Arrow value on both
 //! sides. What the rows' canonical form is, and how it is summed up, says [`crate::canonical`].
 
+mod range;
+mod share;
+mod sum;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::Field;
 use async_trait::async_trait;
 
+pub use self::range::{KeyRange, RangeText};
+pub use self::share::{Fixed, Share, Spare};
+pub use self::sum::sum_up;
+
 use crate::canonical::{BucketSet, Digest};
-use crate::{Checkpoint, Fence, Result, TablePlan};
+use crate::{Checkpoint, Fence, Result, TablePlan, TableSchema};
 
 /// A system whose tables can be looked at.
 #[async_trait]
@@ -22,6 +31,16 @@ pub trait Inspect: Send + Sync {
     /// `SchemaDrift` if the table's columns are not those of `request.plan`; `Access` if the view
     /// could be of fewer rows than the table has (row security, a view in the table's place).
     async fn view(&self, request: ViewRequest) -> Result<Box<dyn TableView>>;
+
+    /// Waits until a view of `table` shows every change that a stream has told of before this was
+    /// called; false if that takes longer than `patience`.
+    ///
+    /// A log may tell of a commit before it can be seen: one that waits for another server stays
+    /// unseen for as long as that one is away. A system of which this is not so need not wait.
+    async fn until_visible(&self, table: &TableSchema, patience: Duration) -> Result<bool> {
+        let _ = (table, patience);
+        Ok(true)
+    }
 }
 
 /// Which table to look at, and how.
@@ -33,6 +52,10 @@ pub struct ViewRequest {
     pub plan: TablePlan,
     /// A condition in SQL that rows fulfil, in words that both sides understand.
     pub condition: Option<String>,
+    /// Only these keys.
+    pub range: Option<KeyRange>,
+    /// What the view may take of its system.
+    pub share: Arc<dyn Share>,
     /// Close a batch at about this many bytes.
     pub batch_bytes: usize,
     /// No statement that reads the whole table takes much longer than this, where the system can
@@ -79,6 +102,31 @@ pub trait TableView: Send {
 
     /// The next rows; `None` at the end.
     async fn next(&mut self) -> Result<Option<ViewedRows>>;
+
+    /// How values stand in the system's SQL; `None` if nobody writes to it that way.
+    fn wording(&self) -> Option<&dyn Wording> {
+        None
+    }
+}
+
+/// How the rows of one table stand in its system's SQL, for statements that people read and run.
+/// Names are quoted with `"` there.
+pub trait Wording: Send + Sync {
+    /// The value in `row` of `values`, which are of `field`, as INSERT takes it.
+    ///
+    /// # Errors
+    /// `Data` if the type has no text.
+    fn value(&self, field: &Field, values: &dyn Array, row: usize) -> Result<String>;
+
+    /// A condition that only rows fulfil which are exactly this one of `rows`, NULL being equal to
+    /// NULL. The rows have the source's columns.
+    ///
+    /// # Errors
+    /// As [`Self::value`].
+    fn same(&self, rows: &RecordBatch, row: usize) -> Result<String>;
+
+    /// The hidden column that numbers the rows of a table.
+    fn place(&self) -> &'static str;
 }
 
 /// Which rows to read.

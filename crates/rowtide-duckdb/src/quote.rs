@@ -1,5 +1,6 @@
 //! Names in SQL text. Every statement of this crate quotes through here; values never stand in
-//! SQL text at all: they cross as Arrow or as bound parameters.
+//! SQL text that is run here: they cross as Arrow or as bound parameters. Only the bounds of a range
+//! of keys do, quoted, once they were read strictly by their type.
 
 use std::fmt;
 use std::sync::Arc;

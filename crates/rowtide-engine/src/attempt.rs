@@ -21,13 +21,14 @@ use tokio::time::Instant;
 
 use crate::command::{Request, TableCommand, TableRequest, decide};
 use crate::copy::{Copied, Copier, CopyContext};
+use crate::meter::{EpochMeter, Meter};
 use crate::pace::Pace;
 use crate::plan::{Planned, plan_tables};
 use crate::progress::{Activity, TableProgress};
 use crate::route::{Router, Surroundings};
 use crate::{Environment, Pipeline, RunMode, Settings, Summary};
 pub(crate) use attach::offered;
-use prepare::{leave_misfits, left_out, remember_plans, show_tables, stop_dropped};
+use prepare::{largest_first, leave_misfits, left_out, remember_plans, show_tables, stop_dropped};
 
 /// How far an attempt came, for whoever decides about the next one.
 #[derive(Debug, Default)]
@@ -75,6 +76,7 @@ struct Running<'a> {
     epoch_changes: u64,
     /// When the transactions of the open epoch committed, in microseconds since 1970 UTC.
     epoch_commits: Vec<i64>,
+    meter: EpochMeter,
     /// When the next segment may be asked for.
     pace: Pace,
     /// When to end for tables that wait to be copied again.
@@ -126,6 +128,7 @@ impl<'a> Attempt<'a> {
         let Pipeline { source, destination, name, environment, .. } = self.pipeline;
         let mut writer = destination.open(name).await?;
         self.reached.opened = true;
+        tracing::debug!("destination opened");
         fault::point("restart.opened")?;
         let mut state = writer.state().await?;
         let left_out = left_out(&mut state);
@@ -147,6 +150,7 @@ impl<'a> Attempt<'a> {
         let known = state.tables.iter().chain(&left_out);
         stop_dropped(writer.as_mut(), known, &self.settings, &discovered).await?;
         let copies = remember_plans(writer.as_mut(), &planned, &state).await?;
+        let copies = largest_first(source.as_ref(), copies).await;
         self.reached.planned = true;
         fault::point("plan.stored")?;
 
@@ -163,9 +167,11 @@ impl<'a> Attempt<'a> {
             }
             None => None,
         };
+        tracing::debug!(streaming = stream.is_some(), "the log is being read");
         let router = Router::new(&planned, &state.tables, self.surroundings());
         let copier = Copier::start(&self.copy_context(), copies);
         let pace = Pace::new(environment.clone(), self.settings.buffer_bytes);
+        let meter = EpochMeter::new(Meter::new(name));
         Ok(Running {
             attempt: self,
             writer,
@@ -177,6 +183,7 @@ impl<'a> Attempt<'a> {
             mid_transaction: false,
             epoch_changes: 0,
             epoch_commits: Vec::new(),
+            meter,
             pace,
             replan: None,
         })
@@ -219,6 +226,7 @@ impl<'a> Attempt<'a> {
             settings: Arc::clone(&self.settings),
             monitor: self.pipeline.monitor.clone(),
             environment: self.pipeline.environment.clone(),
+            meter: Meter::new(&self.pipeline.name),
         }
     }
 }
@@ -323,16 +331,21 @@ impl Running<'_> {
         let activity = if self.copier.is_empty() { Activity::Streaming } else { Activity::Copying };
         let spooled = self.router.spooled_bytes();
         let head = self.stream.as_ref().map_or(0, |stream| stream.head());
+        let now = self.attempt.pipeline.environment.now_micros();
         self.attempt.pipeline.monitor.update(|snapshot| {
             snapshot.activity = activity;
             snapshot.stream.spooled_bytes = spooled;
             snapshot.stream.head = snapshot.stream.head.max(head);
+            if head > 0 && snapshot.stream.lag_bytes() == 0 {
+                snapshot.stream.caught_up_at = Some(now);
+            }
         });
     }
 
     async fn segment(&mut self, mut segment: Segment) -> Result<()> {
         fault::point("segment.received")?;
         self.pace.took(&segment);
+        self.meter.took(&segment, self.attempt.pipeline.environment.instant());
         if fault::planted("skip-first-after-restart") && !self.attempt.reached.committed {
             segment.items.drain(..segment.items.len().min(1));
         }
@@ -343,7 +356,11 @@ impl Running<'_> {
             self.epoch_changes += self.router.apply(self.writer.as_mut(), item).await?;
         }
         match segment.watermark {
-            Some(watermark) => self.commit(&watermark, segment.identity.as_ref()).await,
+            Some(watermark) => {
+                self.commit(&watermark, segment.identity.as_ref()).await?;
+                self.pace.applied();
+                Ok(())
+            }
             None if fault::planted("split-transaction") => {
                 self.writer.commit(Progress::default()).await
             }
@@ -375,7 +392,11 @@ impl Running<'_> {
         self.attempt.reached.committed = true;
         self.durable.send_replace(at);
         let changes = std::mem::take(&mut self.epoch_changes);
-        let now = self.attempt.pipeline.environment.now_micros();
+        let Pipeline { environment, .. } = self.attempt.pipeline;
+        let now = environment.now_micros();
+        let oldest = self.epoch_commits.iter().min().map(|committed_at| now - committed_at);
+        let counts = (changes, watermark.transaction_count);
+        self.meter.committed(counts, oldest, environment.instant());
         let commits = self.epoch_commits.drain(..);
         self.attempt.pipeline.monitor.update(|snapshot| {
             let stream = &mut snapshot.stream;
@@ -431,6 +452,7 @@ impl Running<'_> {
             }
         });
         monitor.update(|snapshot| snapshot.stream.changes += changes);
+        self.meter.meter.replayed(changes);
         Ok(())
     }
 
@@ -474,7 +496,10 @@ async fn until(moment: Option<Instant>, environment: &Environment) {
 async fn next(stream: Option<&mut Box<dyn ChangeStream>>, pace: &Pace) -> Result<Segment> {
     match stream {
         Some(stream) => {
-            pace.wait().await;
+            tokio::select! {
+                () = pace.wait() => {}
+                () = stream.quiet() => {}
+            }
             stream.next().await
         }
         None => std::future::pending().await,

@@ -7,6 +7,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::hold::Hold;
 
+/// Why a table stands still that an operator paused.
+pub(crate) const PAUSED: &str = "paused by an operator";
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -100,9 +103,7 @@ pub(crate) fn decide(
         (TableCommand::Skip, phase) if phase != Phase::Stopped => {
             return refuse("is not stopped; only a stopped table can be skipped");
         }
-        (TableCommand::Pause, _) => {
-            (Phase::Stopped, Some("paused by an operator".to_owned()), "is paused")
-        }
+        (TableCommand::Pause, _) => (Phase::Stopped, Some(PAUSED.to_owned()), "is paused"),
         (TableCommand::Skip, _) => (Phase::Skipped, known.reason.clone(), "is left as it is"),
         (TableCommand::Replay, _) => {
             (Phase::Pending, None, "is copied again, with what is in quarantine")

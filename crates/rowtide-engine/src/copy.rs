@@ -4,6 +4,7 @@
 //! staging table. A copy that fails in a way that may pass starts again with a new snapshot; the
 //! stream need not, because its changes for that table are spooled all along.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::mend::{Mended, mend};
+use crate::meter::Meter;
 use crate::quarantine::LeftOut;
 use crate::retry::Backoff;
 use crate::{Environment, Monitor, Settings};
@@ -55,32 +57,37 @@ pub(crate) struct CopyContext {
     pub(crate) settings: Arc<Settings>,
     pub(crate) monitor: Monitor,
     pub(crate) environment: Environment,
+    pub(crate) meter: Meter,
 }
 
 /// The running copies. Dropping it ends them.
 pub(crate) struct Copier {
-    tasks: JoinSet<(TablePlan, Result<Copied>, Option<OwnedSemaphorePermit>)>,
+    tasks: JoinSet<Option<(TablePlan, Result<Copied>, Option<OwnedSemaphorePermit>)>>,
 }
 
 impl Copier {
-    /// Starts `jobs`, in order, as many at a time as the settings say.
+    /// Starts `jobs`, in their order, as many at a time as the settings say.
     pub(crate) fn start(context: &CopyContext, jobs: Vec<Job>) -> Self {
         let parallel = context.settings.parallel_tables.max(1);
         let permits = Arc::new(Semaphore::new(parallel));
         let places = Arc::new(Semaphore::new(parallel + AHEAD));
         let mut tasks = JoinSet::new();
         let environment = &context.environment;
-        for job in jobs {
-            let context = context.clone();
+        // Each task takes a job when its turn has come: which task that is, chance decides.
+        let (count, jobs) = (jobs.len(), Arc::new(Mutex::new(VecDeque::from(jobs))));
+        for _ in 0..count {
+            let (context, jobs) = (context.clone(), Arc::clone(&jobs));
             let (permits, places) = (Arc::clone(&permits), Arc::clone(&places));
             let copying = async move {
                 // Given back when somebody takes the copy to put it in place.
                 let place = places.acquire_owned().await.ok();
-                let outcome = match permits.acquire().await {
+                let permit = permits.acquire().await;
+                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+                let outcome = match permit {
                     Ok(_permit) => copy_with_retry(&context, &job).await,
                     Err(_) => Err(Error::internal("the copy permits were closed")),
                 };
-                (job.plan, outcome, place)
+                Some((job.plan, outcome, place))
             };
             environment.spawn(&mut tasks, copying);
         }
@@ -96,8 +103,10 @@ impl Copier {
     pub(crate) async fn next(&mut self) -> Result<(TablePlan, Result<Copied>)> {
         match self.tasks.join_next().await {
             Some(joined) => {
-                let joined = joined.map_err(|e| died(&e));
-                joined.map(|(plan, outcome, _place)| (plan, outcome))
+                let ended = joined.map_err(|e| died(&e))?;
+                let (plan, outcome, _place) =
+                    ended.ok_or_else(|| Error::internal("a copy task found no table"))?;
+                Ok((plan, outcome))
             }
             None => std::future::pending().await,
         }
@@ -114,6 +123,8 @@ async fn copy_with_retry(context: &CopyContext, job: &Job) -> Result<Copied> {
         match mend_or_copy(context, job).await {
             Err(error) if error.kind().is_transient() && backoff.attempt() + 1 < TRIES => {
                 let wait = backoff.next_wait(&context.environment);
+                context.meter.failed(error.kind());
+                context.meter.retried();
                 tracing::warn!(
                     table = %job.plan.source.name, error = %error.chain(), ?wait,
                     "copy failed, starting it again"
@@ -220,6 +231,7 @@ impl Lane {
             }
             fault::point("lane.written")?;
             total += count as u64;
+            self.context.meter.copied(count as u64, bytes);
             self.context.monitor.table(&self.plan.source.name, |table| {
                 table.rows += count as u64;
                 table.bytes += bytes;

@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod hold;
 mod latency;
 mod mend;
+mod meter;
 mod pace;
 mod pipeline;
 mod plan;
@@ -38,7 +39,10 @@ pub use command::{Request, Requests, TableCommand, TableRequest, operate};
 pub use environment::Environment;
 pub use hold::{Epoch, Held, Hold, LONGEST as LONGEST_HOLD, hold};
 pub use latency::Latency;
+pub use meter::observe;
 pub use pipeline::{Pipeline, Summary};
 pub use progress::{Activity, Monitor, Snapshot, StreamProgress, TableProgress};
 pub use schedule::Schedule;
-pub use settings::{LostPosition, RunMode, SchemaPolicy, Settings, TableRule, VerifySettings};
+pub use settings::{
+    LostPosition, MetricsSettings, RunMode, SchemaPolicy, Settings, TableRule, VerifySettings,
+};

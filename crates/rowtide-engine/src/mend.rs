@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use rowtide_core::traits::Writer;
-use rowtide_core::view::{FencedView, ViewRequest};
+use rowtide_core::view::{FencedView, Fixed, ViewRequest};
 use rowtide_core::{
     ChangeBatch, Commit, CommitRun, Error, Exceptions, MergeWrite, Mode, MultisetWrite, Offset, Op,
     Phase, Result, TablePlan, TableState, TableWrite, Unchanged, fault, fold,
@@ -61,6 +61,8 @@ pub(crate) async fn mend(context: &CopyContext, plan: &TablePlan) -> Result<Opti
         pipeline: context.pipeline.as_str().into(),
         plan: plan.clone(),
         condition: None,
+        range: None,
+        share: Fixed::of(context.settings.verify.connections),
         batch_bytes: context.settings.copy_batch_bytes,
         statement: context.settings.verify.statement,
     };

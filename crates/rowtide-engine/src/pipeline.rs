@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::attempt::{Attempt, Ended, Reached, offered};
+use crate::meter::Meter;
 use crate::plan::mends;
 use crate::progress::Activity;
 use crate::refusal::Refusals;
@@ -63,6 +64,7 @@ impl Pipeline {
         let mut replans = Replans::new(&self.settings);
         let mut refusals = Refusals::default();
         let started = self.environment.instant();
+        let meter = Meter::new(&self.name);
         let mut ever_ran = false;
         loop {
             let mut reached =
@@ -82,6 +84,7 @@ impl Pipeline {
                 }
                 Err(error) => error,
             };
+            meter.failed(error.kind());
             if reached.planned {
                 // What was to be copied again is remembered so; a later attempt goes on from there.
                 Arc::make_mut(&mut settings).resync.clear();
@@ -139,6 +142,7 @@ impl Pipeline {
         backoff: &mut Backoff,
         shutdown: &mut watch::Receiver<bool>,
     ) -> bool {
+        Meter::new(&self.name).retried();
         let wait = backoff.next_wait(&self.environment);
         let attempt = backoff.attempt();
         tracing::warn!(error = %error.chain(), hint = error.hint(), ?wait, attempt, "retrying");

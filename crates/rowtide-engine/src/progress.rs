@@ -72,6 +72,9 @@ pub struct StreamProgress {
     pub spooled_bytes: u64,
     /// Attempts after the first.
     pub retries: u64,
+    /// When everything that was known of the log was durable, as last seen, in microseconds since
+    /// 1970 UTC.
+    pub caught_up_at: Option<i64>,
 }
 
 impl StreamProgress {
@@ -90,6 +93,24 @@ pub struct Snapshot {
     pub tables: Vec<TableProgress>,
     /// How far following the log has come.
     pub stream: StreamProgress,
+}
+
+impl Snapshot {
+    /// For how many microseconds at most the destination has been behind; `None` while that is not
+    /// known.
+    ///
+    /// What is missing committed after the newest transaction that was applied, and after
+    /// everything was last seen to be durable; the later of the two is the closer bound. Without a
+    /// connection nobody knows of what is missing, so then something may be.
+    pub fn lag_micros(&self, now: i64) -> Option<i64> {
+        let stream = &self.stream;
+        let is_connected = matches!(self.activity, Activity::Copying | Activity::Streaming);
+        if is_connected && stream.head > 0 && stream.lag_bytes() == 0 {
+            return Some(0);
+        }
+        let since = stream.committed_at.max(stream.caught_up_at)?;
+        Some(now.saturating_sub(since).max(0))
+    }
 }
 
 /// The shared board: cheap to clone, cheap to read.
@@ -117,7 +138,7 @@ impl Monitor {
         self.read(|snapshot| snapshot.activity.clone())
     }
 
-    fn read<T>(&self, pick: impl FnOnce(&Snapshot) -> T) -> T {
+    pub(crate) fn read<T>(&self, pick: impl FnOnce(&Snapshot) -> T) -> T {
         pick(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -132,5 +153,29 @@ impl Monitor {
                 change(table);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_the_closer_of_two_bounds_and_grows_without_a_connection() {
+        let mut seen = Snapshot { activity: Activity::Streaming, ..Snapshot::default() };
+        assert_eq!(seen.lag_micros(1000), None);
+        seen.stream = StreamProgress { position: 50, head: 50, ..StreamProgress::default() };
+        assert_eq!(seen.lag_micros(1000), Some(0));
+        // After an hour without changes one arrives: the destination is not an hour behind.
+        seen.stream.committed_at = Some(100);
+        seen.stream.caught_up_at = Some(900);
+        seen.stream.head = 60;
+        assert_eq!(seen.lag_micros(1000), Some(100));
+        // Under a load that never lets it catch up, it is as far behind as what it applies.
+        seen.stream.committed_at = Some(990);
+        assert_eq!(seen.lag_micros(1000), Some(10));
+        seen.stream.head = 50;
+        seen.activity = Activity::Retrying { error: String::new(), attempt: 1 };
+        assert_eq!(seen.lag_micros(5000), Some(4010));
     }
 }

@@ -1,11 +1,13 @@
 //! What a pipeline is told to do, already validated and free of file formats.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rowtide_core::{
-    DeleteMode, MetadataColumns, Mode, Pattern, TableName, TableSelection, ValuePolicy, ValueRule,
+    DeleteMode, MetadataColumns, Mode, Pattern, Secret, TableName, TableSelection, ValuePolicy,
+    ValueRule,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,12 +107,14 @@ pub struct Settings {
     pub retry_startup: Duration,
     /// How both sides are compared.
     pub verify: VerifySettings,
+    /// Where metrics are served.
+    pub metrics: MetricsSettings,
 }
 
 /// How both sides are compared. The engine only hands it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifySettings {
-    /// Tables that are compared at the same time.
+    /// Connections to the source that comparing uses at once, over all tables.
     pub connections: usize,
     /// How long a statement that reads a table may take at the source.
     pub statement: Duration,
@@ -122,10 +126,19 @@ pub struct VerifySettings {
     pub schedule: Option<Schedule>,
 }
 
+/// Where metrics are served. The engine only hands it on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// The address; without one they are not served.
+    pub listen: Option<SocketAddr>,
+    /// What a request must bring, if anything.
+    pub token: Option<Secret>,
+}
+
 impl Default for VerifySettings {
     fn default() -> Self {
         Self {
-            connections: 2,
+            connections: 3,
             statement: Duration::from_secs(1),
             max_lag_bytes: 64 << 20,
             timeout: Duration::from_secs(300),
@@ -171,6 +184,7 @@ impl Settings {
             retry_max: Self::RETRY_MAX,
             retry_startup: Self::RETRY_STARTUP,
             verify: VerifySettings::default(),
+            metrics: MetricsSettings::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rowtide_core::{Column, Identity, TableName, TableSchema};
 
-pub(crate) use load::{load_tables, load_types, printed_types};
+pub(crate) use load::{load_sizes, load_tables, load_types, printed_types};
 
 use crate::types::{Mapping, SYSTEM, TypeMap};
 

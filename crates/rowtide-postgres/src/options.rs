@@ -6,7 +6,6 @@
 mod environment;
 pub(crate) mod words;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,31 +14,9 @@ use serde::Deserialize;
 
 use crate::types::Mapping;
 
+pub use rowtide_core::Secret;
 pub use rowtide_core::ValuePolicy as Unrepresentable;
 pub use words::{Interval, NumericWithoutScale, Origin, SslMode, Streaming};
-
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, for the one place that needs it.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Where a PostgreSQL source is, and how it is read. Everything has a default.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rowtide_core::{Checkpoint, Destination, Result};
+use rowtide_core::{Checkpoint, Destination, Result, TableName, TableState};
 
 /// Tells how far the pipeline has come.
 #[async_trait]
@@ -14,6 +14,15 @@ pub trait Arrival: Send + Sync {
     /// # Errors
     /// Whatever keeps it from being known.
     async fn until(&self, checkpoint: &Checkpoint) -> Result<()>;
+
+    /// How the destination has `table` now, where that can be told.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being known.
+    async fn state_of(&self, table: &TableName) -> Result<Option<TableState>> {
+        let _ = table;
+        Ok(None)
+    }
 
     /// How many bytes of log the destination is behind, if known.
     fn lag_bytes(&self) -> Option<u64> {
@@ -42,5 +51,10 @@ impl Arrival for Polled {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    async fn state_of(&self, table: &TableName) -> Result<Option<TableState>> {
+        let state = self.destination.peek(&self.pipeline).await?;
+        Ok(state.and_then(|state| state.tables.into_iter().find(|one| one.schema.name == *table)))
     }
 }

@@ -117,6 +117,7 @@ async fn list(
     let encoder = Encoder::new(table)?;
     let mut listing = Listing::default();
     let mut bytes = 0;
+    budget.breathe().await;
     view.begin(RowsOf::Buckets(group.clone())).await?;
     while let Some(ViewedRows { rows, .. }) = view.next().await? {
         let hashed = encoder.hash(&rows)?;
@@ -139,7 +140,6 @@ async fn list(
         if bytes > KEY_BYTES && group.buckets.len() > 1 {
             return Ok(None);
         }
-        budget.breathe().await;
     }
     listing.rows.sort_unstable();
     Ok(Some(listing))

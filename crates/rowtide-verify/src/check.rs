@@ -20,6 +20,8 @@ use crate::{Extent, Options, details, extent};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a round waits for commits that cannot be seen yet.
+const SEEN_SOON: Duration = Duration::from_secs(5);
 /// How often counts are compared before a busy table is read whole instead.
 const COUNTS: u32 = 3;
 
@@ -98,16 +100,34 @@ impl Check<'_> {
     /// A view of the source, and one of the destination that has everything from before it.
     pub(crate) async fn pair(&self) -> Result<Pair> {
         self.budget.breathe().await;
-        let source = self.ends.0.view(self.request.clone()).await?;
+        let source = self.source(&self.budget).await?;
         let destination = self.following(source.moment()).await?;
         Ok(Pair { source, destination })
+    }
+
+    /// A view of the source, under `budget`.
+    pub(crate) async fn source(&self, budget: &Budget<'_>) -> Result<Box<dyn TableView>> {
+        let request = ViewRequest { share: budget.at_source(), ..self.request.clone() };
+        self.ends.0.view(request).await.map_err(|error| error.context("at the source"))
+    }
+
+    /// A view of the destination, under `budget`.
+    pub(crate) async fn destination(&self, budget: &Budget<'_>) -> Result<Box<dyn TableView>> {
+        let request = ViewRequest { share: budget.at_destination(), ..self.request.clone() };
+        self.ends.1.view(request).await.map_err(|error| error.context("at the destination"))
+    }
+
+    /// Waits until the source shows everything that the destination may have by now; false if that
+    /// takes longer than `patience`.
+    pub(crate) async fn until_visible(&self, patience: Duration) -> Result<bool> {
+        self.ends.0.until_visible(self.table(), self.budget.at_most(patience)).await
     }
 
     /// A view of the destination that has everything from before `moment`.
     async fn following(&self, moment: &Moment) -> Result<Box<dyn TableView>> {
         loop {
             self.budget.arrived(&moment.checkpoint).await?;
-            let view = self.ends.1.view(self.request.clone()).await?;
+            let view = self.destination(&self.budget).await?;
             if view.moment().checkpoint.covers(&moment.checkpoint) {
                 return Ok(view);
             }
@@ -236,11 +256,15 @@ impl Check<'_> {
         let theirs = look(pair.destination.as_mut(), what, &self.budget);
         let (before, theirs) = try_join(before, theirs).await?;
         // INVARIANT: the second look at the source begins after that at the destination did.
-        let mut again = self.ends.0.view(self.request.clone()).await?;
+        // One connection at a time.
+        let Pair { source, destination } = pair;
+        drop(source);
+        let complete = self.until_visible(SEEN_SOON).await?;
+        let mut again = self.source(&self.budget).await?;
         let after = look(again.as_mut(), what, &self.budget).await?;
-        drop(again);
+        let mut pair = Pair { source: again, destination };
         let (open, different) =
-            judge(wanted, (before, theirs, after), (traces, self.options.still));
+            judge(wanted, (before, theirs, after), complete, (traces, self.options.still));
         if different.is_empty() {
             return Ok((open, None));
         }
@@ -274,17 +298,19 @@ impl Check<'_> {
 fn judge(
     wanted: &Wanted,
     (mut before, mut destination, mut after): (Sight, Sight, Sight),
+    complete: bool,
     (traces, still): (&mut HashMap<u64, Trace>, Duration),
 ) -> (HashSet<u64>, HashSet<u64>) {
     let (mut open, mut different) = (HashSet::new(), HashSet::new());
     for hash in wanted.hashes() {
         let (before, destination, after) =
             (before.remove(hash), destination.remove(hash), after.remove(hash));
-        let round = Round { before: &before, destination: &destination, after: &after };
+        let (before, destination, after) = (&*before, &*destination, &*after);
+        let round = Round { before, destination, after, complete };
         debug_assert!(before.is_sorted() && destination.is_sorted() && after.is_sorted());
         match traces.entry(hash).or_default().judge(round, still) {
             Ruling::Equal => {
-                debug_assert!(same_content(&before, &destination));
+                debug_assert!(same_content(before, destination));
                 traces.remove(&hash);
             }
             Ruling::Different => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
-use rowtide_core::view::{RowsOf, TableView, ViewedRows};
+use rowtide_core::view::{self, RowsOf, TableView, ViewedRows};
 use rowtide_core::{Result, TableSchema};
 
 use crate::budget::Budget;
@@ -15,17 +15,8 @@ pub(crate) async fn whole(
     budget: &Budget<'_>,
 ) -> Result<Digest> {
     budget.breathe().await;
-    if let Some(digest) = view.digest(bits).await? {
-        return Ok(digest);
-    }
-    let encoder = Encoder::new(table)?;
-    let mut digest = Digest::empty(bits);
-    view.begin(RowsOf::All).await?;
-    while let Some(ViewedRows { rows, .. }) = view.next().await? {
-        encoder.sum_up(&rows, &mut digest)?;
-        budget.breathe().await;
-    }
-    Ok(digest)
+    // Views stand back between their statements: one that waited for us would be held open.
+    view::sum_up(view, (table, bits), || std::future::ready(())).await
 }
 
 /// Sums up some buckets of it, and leaves the others empty.
@@ -36,10 +27,10 @@ pub(crate) async fn part(
 ) -> Result<Digest> {
     let encoder = Encoder::new(table)?;
     let mut digest = Digest::empty(part.bits);
+    budget.breathe().await;
     view.begin(RowsOf::Buckets(part.clone())).await?;
     while let Some(ViewedRows { rows, .. }) = view.next().await? {
         encoder.sum_up(&rows, &mut digest)?;
-        budget.breathe().await;
     }
     // A system may have given rows of other buckets too.
     for (bucket, sum) in (0_u32..).zip(&mut digest.buckets) {

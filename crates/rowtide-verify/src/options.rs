@@ -42,8 +42,11 @@ pub struct Options {
     pub extent: Extent,
     /// A condition in SQL that the rows fulfil, in words that both sides understand.
     pub condition: Option<String>,
-    /// How many tables are looked at together, each by one connection to either side (two to the
-    /// source while rows are settled).
+    /// Only the keys of this range ([`RangeText`](rowtide_core::view::RangeText)).
+    pub range: Option<String>,
+    /// How many connections to the source are used at the same time, over all tables, and as many
+    /// to the destination. So many tables are looked at together, each by one; what is left over is
+    /// lent to large ones.
     pub connections: usize,
     /// No statement that reads a whole table takes much longer, where it can be read in pieces.
     pub statement: Duration,
@@ -72,7 +75,8 @@ impl Default for Options {
         Self {
             extent: Extent::Full,
             condition: None,
-            connections: 2,
+            range: None,
+            connections: 3,
             statement: Duration::from_secs(1),
             batch_bytes: 4 << 20,
             bucket_bits: 12,

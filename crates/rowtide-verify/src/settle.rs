@@ -9,8 +9,11 @@
 //! - Or the destination's row has stood untouched since the last round, while the source, which was
 //!   looked at in between, had another.
 //!
-//! Either is a proof but for one case: a commit can be decoded before it is visible. Therefore both
-//! have to be seen twice, some time apart. Where neither side tells versions, it takes four rounds.
+//! Either is a proof if the source shows what the destination may have: a commit can be decoded
+//! before it is visible, and be long in between. So one round waits for such commits before it
+//! looks at the source again, and one in which they did not come counts for nothing. That a difference
+//! must be seen twice, some time apart, is for those who cannot tell of such commits. Where neither
+//! side tells versions, it takes four rounds.
 
 use std::time::Duration;
 
@@ -34,6 +37,8 @@ pub(crate) struct Round<'a> {
     pub(crate) destination: &'a [Seen],
     /// At the source, afterwards.
     pub(crate) after: &'a [Seen],
+    /// Whether `after` shows everything that the destination had.
+    pub(crate) complete: bool,
 }
 
 /// What is known of a key so far.
@@ -42,7 +47,7 @@ pub(crate) struct Trace {
     evidence: u32,
     /// Since when there is any.
     since: Option<Instant>,
-    /// What differed in the last round.
+    /// What differed in the last round that was evidence.
     last: Option<(Vec<Seen>, Vec<Seen>)>,
 }
 
@@ -60,13 +65,17 @@ pub(crate) enum Ruling {
 impl Trace {
     /// Takes what a round saw into account; a difference must have been there for `still`.
     pub(crate) fn judge(&mut self, round: Round<'_>, still: Duration) -> Ruling {
-        let Round { before, destination, after } = round;
+        let Round { before, destination, after, complete } = round;
         if same_content(before, destination) {
             return Ruling::Equal;
+        }
+        if !complete {
+            return Ruling::Open;
         }
         let last = self.last.replace((before.to_vec(), destination.to_vec()));
         let (last_source, last_destination) = last.unwrap_or_default();
         // INVARIANT: the last round's look at the destination came before this round's `before`.
+        // In between everything was waited for that the destination had.
         let untouched = is_versioned(destination) && destination == last_destination;
         let unmoved = is_versioned(before) && before == after;
         let weight = match (unmoved || untouched, same_content(before, after)) {
@@ -112,9 +121,21 @@ mod tests {
     fn rounds(rounds: &[[Vec<Seen>; 3]]) -> Vec<Ruling> {
         let mut trace = Trace::default();
         let judged = rounds.iter().map(|[before, destination, after]| {
-            trace.judge(Round { before, destination, after }, Duration::ZERO)
+            let round = Round { before, destination, after, complete: true };
+            trace.judge(round, Duration::ZERO)
         });
         judged.collect()
+    }
+
+    #[test]
+    fn what_may_not_be_seen_yet_proves_nothing() {
+        let seen = [row(1, Some(7)), row(2, Some(3)), row(1, Some(7))];
+        let [before, destination, after] = &seen;
+        let mut trace = Trace::default();
+        let mut judge =
+            |complete| trace.judge(Round { before, destination, after, complete }, Duration::ZERO);
+        assert!((0..10).all(|_| judge(false) == Ruling::Open));
+        assert_eq!([judge(true), judge(true)], [Ruling::Open, Ruling::Different]);
     }
 
     #[test]

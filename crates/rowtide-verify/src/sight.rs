@@ -139,6 +139,7 @@ pub(crate) async fn look(
     let encoder = Encoder::new(table)?;
     let mut sight = Sight::default();
     for portion in wanted.portions(KEYS_AT_ONCE) {
+        budget.breathe().await;
         view.begin(portion).await?;
         while let Some(ViewedRows { rows, versions }) = view.next().await? {
             let hashed = encoder.hash(&rows)?;
@@ -149,7 +150,6 @@ pub(crate) async fn look(
                     sight.0.entry(*key).or_default().push(Seen { content, version });
                 }
             }
-            budget.breathe().await;
         }
     }
     sight.0.values_mut().for_each(|rows| rows.sort_unstable());

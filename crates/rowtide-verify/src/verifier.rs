@@ -6,16 +6,17 @@ use std::time::SystemTime;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use rowtide_core::view::{Inspect, ViewRequest};
-use rowtide_core::{Error, Phase, Result, TableName, TablePlan, TableState};
+use rowtide_core::view::{Fixed, Inspect, KeyRange, RangeText, ViewRequest};
+use rowtide_core::{Error, ErrorKind, Phase, Result, TableName, TablePlan, TableState};
 use tokio::time::Instant;
 
 use crate::arrival::Arrival;
-use crate::budget::Budget;
+use crate::budget::Purse;
 use crate::check::{Check, Outcome};
+use crate::drift::{self, MOST_CHANGES};
 use crate::repair::{Repair, Repairer};
 use crate::report::{Disagreement, Report, TableReport, Trouble};
-use crate::{Options, Verdict};
+use crate::{Options, Verdict, meter};
 
 /// Compares the tables of a pipeline.
 pub struct Verifier<'a> {
@@ -42,100 +43,146 @@ impl Verifier<'_> {
     /// Compares `tables`, in the state that the destination remembers; tells of each as it is done.
     pub async fn verify(&self, tables: &[TableState], tell: Tell<'_>) -> Report {
         let started_at = now();
+        let whole = meter::is_whole(self.options.extent, &self.options.condition)
+            && self.options.range.is_none();
+        let purse = &Purse::new(self.options.connections);
         let mut checks: Vec<BoxFuture<'_, (usize, TableReport)>> = Vec::new();
         for (at, state) in tables.iter().enumerate() {
             checks.push(Box::pin(async move {
-                let report = self.table(state).await;
+                let report = self.table(state, purse).await;
+                meter::record_table(&self.pipeline, (at, &report), whole);
                 tell(&report);
                 (at, report)
             }));
         }
         let together = self.options.connections.max(1);
         let together = futures::stream::iter(checks).buffer_unordered(together);
-        let mut done: Vec<(usize, TableReport)> = together.collect().await;
+        let watch = purse.watch(self.arrival, self.options.lag_bytes);
+        let mut done: Vec<(usize, TableReport)> = tokio::select! {
+            done = together.collect() => done,
+            () = watch => Vec::new(),
+        };
         done.sort_unstable_by_key(|(at, _)| *at);
         let tables = done.into_iter().map(|(_, report)| report).collect();
         Report {
             pipeline: self.pipeline.to_string(),
             extent: self.options.extent,
             condition: self.options.condition.clone(),
+            key_range: self.options.range.clone(),
             started_at,
             ended_at: now(),
             tables,
         }
     }
 
-    async fn table(&self, state: &TableState) -> TableReport {
-        let mut report = TableReport::begun(state, now());
-        if state.phase != Phase::Streaming {
-            let reason = state.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-            report.note = Some(format!("it is {}{reason}", state.phase.as_str()));
+    /// One table. If its columns change meanwhile it is begun again with those that it has then.
+    async fn table(&self, state: &TableState, purse: &Purse) -> TableReport {
+        let started_at = now();
+        let _seat = purse.seat().await;
+        let mut known = state.clone();
+        let mut changes = 0;
+        loop {
+            let mut report = TableReport::begun(&known, started_at);
+            let done = self.as_known(&known, purse, &mut report).await;
+            if let Err(error) = done {
+                if error.kind() == ErrorKind::SchemaDrift
+                    && changes < MOST_CHANGES
+                    && let Some(newer) = drift::followed(self.arrival, &known).await
+                {
+                    tracing::debug!(table = %report.table, "its columns changed: it begins again");
+                    known = newer;
+                    changes += 1;
+                    continue;
+                }
+                report.verdict = Verdict::Failed;
+                report.trouble = Some(Trouble::from(&error));
+            }
             report.ended_at = now();
+            let verdict = report.verdict.as_str();
+            tracing::debug!(table = %report.table, verdict, "verified");
             return report;
         }
-        let plan = plan_of(state);
-        let done = match self.compare(plan.clone()).await {
-            Ok(outcome) => {
-                fill(&mut report, outcome);
-                self.repair(plan, &mut report).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            report.verdict = Verdict::Failed;
-            report.trouble = Some(Trouble::from(&error));
-        }
-        report.ended_at = now();
-        tracing::debug!(table = %report.table, verdict = report.verdict.as_str(), "verified");
-        report
     }
 
-    async fn compare(&self, plan: TablePlan) -> Result<Outcome> {
+    /// One table that is as it is `known` to be.
+    async fn as_known(
+        &self,
+        known: &TableState,
+        purse: &Purse,
+        report: &mut TableReport,
+    ) -> Result<()> {
+        if known.phase != Phase::Streaming {
+            let reason = known.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            report.note = Some(format!("it is {}{reason}", known.phase.as_str()));
+            return Ok(());
+        }
+        let plan = plan_of(known);
+        let outcome = self.compare(plan.clone(), purse).await?;
+        fill(report, outcome);
+        self.repair((plan, purse), report).await
+    }
+
+    async fn compare(&self, plan: TablePlan, purse: &Purse) -> Result<Outcome> {
         if self.options.bucket_bits > MOST_BITS {
             return Err(Error::config(format!("at most {MOST_BITS} bits choose a bucket")));
         }
+        let range =
+            self.options.range.as_deref().map(|text| text.parse::<RangeText>()?.of(&plan.source));
+        let range = range.transpose()?;
         let mark = self.marks.get(&plan.source.name).cloned();
         // With a condition, rows come and go that did not change.
         let mark = mark.filter(|_| self.options.condition.is_none());
-        self.check((plan, self.options.condition.clone()), mark).run().await
+        let chosen = Chosen { condition: self.options.condition.clone(), range, mark };
+        self.check(plan, chosen, purse).run().await
     }
 
     /// Makes right what differs, and looks at it again.
-    async fn repair(&self, plan: TablePlan, report: &mut TableReport) -> Result<()> {
+    async fn repair(
+        &self,
+        (plan, purse): (TablePlan, &Purse),
+        report: &mut TableReport,
+    ) -> Result<()> {
         let Some(how) = self.repair.filter(|_| report.differing > 0) else { return Ok(()) };
         let bits = self.options.bucket_bits;
         let wanted = report.disagreement.wanted(&plan.source, bits)?;
-        let check = self.check((plan, None), None);
+        let check = self.check(plan, Chosen::default(), purse);
         let repaired = Repairer { check: &check, how }.run(wanted.clone()).await?;
         let planned = repaired.planned;
         report.repair = Some(repaired);
         if planned {
             return Ok(());
         }
-        let after = self.check((check.request.plan, None), None).again(wanted).await?;
+        let after = self.check(check.request.plan, Chosen::default(), purse).again(wanted).await?;
         report.differing = after.differing;
         report.unsettled += after.unsettled;
         report.verdict = verdict(report.differing, report.unsettled, report.at_least);
         Ok(())
     }
 
-    fn check(
-        &self,
-        (plan, condition): (TablePlan, Option<String>),
-        mark: Option<String>,
-    ) -> Check<'_> {
+    fn check(&self, plan: TablePlan, chosen: Chosen, purse: &Purse) -> Check<'_> {
+        let Chosen { condition, range, mark } = chosen;
         let request = ViewRequest {
             pipeline: Arc::clone(&self.pipeline),
             plan,
             condition,
+            range,
+            share: Fixed::of(1),
             batch_bytes: self.options.batch_bytes,
             statement: self.options.statement,
         };
         let deadline = Instant::now() + self.options.timeout;
-        let budget = Budget::new(self.arrival, self.options.lag_bytes, deadline);
+        let budget = purse.budget(self.arrival, deadline);
         let ends = (self.source, self.destination);
         Check { ends, request, options: &self.options, budget, mark }
     }
+}
+
+/// Which rows of a table to look at.
+#[derive(Debug, Default)]
+struct Chosen {
+    condition: Option<String>,
+    range: Option<KeyRange>,
+    mark: Option<String>,
 }
 
 /// More would take more memory than it spares.

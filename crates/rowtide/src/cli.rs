@@ -153,6 +153,9 @@ pub(crate) struct Run {
     /// Copy these tables again although they are copied
     #[arg(long, value_name = "PATTERN", num_args = 1.., help_heading = "Run")]
     pub(crate) resync: Vec<String>,
+    /// Serve metrics and health over HTTP at this address, for example 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Run")]
+    pub(crate) metrics_listen: Option<String>,
 }
 
 /// `rowtide table`
@@ -372,6 +375,9 @@ pub(crate) enum Config {
     Schema,
     /// Print the reference of all options, in Markdown
     Reference,
+    /// Print the reference of all metrics, in Markdown
+    #[command(hide = true)]
+    Metrics,
     /// Print the reference of types, in Markdown
     #[cfg(all(feature = "postgres", feature = "duckdb"))]
     #[command(hide = true)]

@@ -1,10 +1,12 @@
 //! How a command reaches a pipeline that runs on this machine: a Unix socket only its user may
 //! open, one line of JSON for the question, and one or more for the answer.
 
+mod turn;
+
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::verification::{Asked, Desk};
+pub(crate) use turn::Turn;
 
 /// No request is longer, and no answer but a report.
 const LONGEST: u64 = 64 << 10;
@@ -42,6 +45,9 @@ enum Question {
 enum Answer {
     Done(String),
     Refused {
+        /// The error's kind as a word.
+        #[serde(default)]
+        kind: String,
         message: String,
         hint: Option<String>,
     },
@@ -64,6 +70,7 @@ pub(crate) struct Answering {
 pub(crate) struct Listening {
     path: PathBuf,
     task: JoinHandle<()>,
+    _turn: Turn,
 }
 
 impl Drop for Listening {
@@ -73,15 +80,18 @@ impl Drop for Listening {
     }
 }
 
-/// Listens for commands and lets `answering` answer them.
+/// Listens for commands and lets `answering` answer them, from before the pipeline's writer is
+/// opened. Waits for a command that is the writer at the moment.
 ///
 /// # Errors
 /// What the system says; a pipeline runs as well without.
-pub(crate) fn listen(configuration: &Configuration, answering: Answering) -> io::Result<Listening> {
+pub(crate) async fn listen(
+    configuration: &Configuration,
+    answering: Answering,
+) -> io::Result<Listening> {
     let path = path(configuration);
-    if let Some(directory) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
+    make_directory(&path)?;
+    let turn = Turn::of_a_run(&path.with_extension("lock")).await?;
     // The destination has one writer: a socket that is there was left behind.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
@@ -90,7 +100,25 @@ pub(crate) fn listen(configuration: &Configuration, answering: Answering) -> io:
             tokio::spawn(serve(stream, answering.clone()));
         }
     });
-    Ok(Listening { path, task })
+    Ok(Listening { path, task, _turn: turn })
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => DirBuilder::new().recursive(true).mode(0o700).create(directory),
+        None => Ok(()),
+    }
+}
+
+/// The right to become the pipeline's writer for a moment; `None` while a run on this machine has
+/// it, which listens or is about to.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn turn(configuration: &Configuration) -> io::Result<Option<Turn>> {
+    let path = path(configuration);
+    make_directory(&path)?;
+    Turn::of_a_command(&path.with_extension("lock"))
 }
 
 async fn serve(stream: UnixStream, answering: Answering) {
@@ -114,6 +142,7 @@ async fn serve(stream: UnixStream, answering: Answering) {
         _ => Err(Error::config("the request could not be read")),
     };
     let answer = answer.unwrap_or_else(|error| Answer::Refused {
+        kind: error.kind().as_str().to_owned(),
         message: error.chain(),
         hint: error.hint().map(str::to_owned),
     });
@@ -233,8 +262,8 @@ impl Answers {
         let mut line = String::new();
         self.reader.read_line(&mut line).await.map_err(broken)?;
         match serde_json::from_str(&line) {
-            Ok(Answer::Refused { message, hint }) => {
-                let error = Error::new(ErrorKind::Config, message);
+            Ok(Answer::Refused { kind, message, hint }) => {
+                let error = Error::new(kind_of(&kind), message);
                 Err(match hint {
                     Some(hint) => error.with_hint(hint),
                     None => error,
@@ -244,6 +273,20 @@ impl Answers {
             Err(_) => Err(Error::unavailable("the running pipeline ended before it answered")),
         }
     }
+}
+
+/// The kind that is called this; a pipeline of another version may have no word, or others.
+fn kind_of(word: &str) -> ErrorKind {
+    let all = [
+        ErrorKind::Access,
+        ErrorKind::Unavailable,
+        ErrorKind::PositionLost,
+        ErrorKind::SchemaDrift,
+        ErrorKind::Data,
+        ErrorKind::Fenced,
+        ErrorKind::Internal,
+    ];
+    all.into_iter().find(|kind| kind.as_str() == word).unwrap_or(ErrorKind::Config)
 }
 
 fn broken(error: io::Error) -> Error {

@@ -6,6 +6,7 @@ mod cmd;
 mod configuration;
 mod control;
 mod json;
+mod metrics;
 mod output;
 mod registry;
 mod signals;

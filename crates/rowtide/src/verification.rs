@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rowtide_core::ledger::{self, Verified};
-use rowtide_core::view::Inspect;
+use rowtide_core::view::{Inspect, RangeText};
 use rowtide_core::{
-    Checkpoint, Destination, Error, Pattern, PipelineState, Result, Source, TableState,
+    Checkpoint, Destination, Error, Pattern, PipelineState, Result, Source, TableName, TableState,
 };
 use rowtide_engine::config::Configuration;
 use rowtide_engine::{Monitor, Request, Settings, VerifySettings, hold};
@@ -40,9 +40,22 @@ pub(crate) struct Asked {
     pub(crate) extent: Extent,
     pub(crate) show_values: bool,
     pub(crate) listed: usize,
+    /// A range of keys.
+    #[serde(default)]
+    pub(crate) key_range: Option<String>,
+    #[serde(default)]
+    pub(crate) budget: Budget,
     pub(crate) timeout: Option<Duration>,
     #[serde(default)]
     pub(crate) mending: Mending,
+}
+
+/// What of the source may be used, where that is not what the configuration says.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Budget {
+    pub(crate) connections: Option<usize>,
+    pub(crate) statement: Option<Duration>,
+    pub(crate) max_lag_bytes: Option<u64>,
 }
 
 /// What is to be done about rows that differ.
@@ -98,7 +111,10 @@ impl Desk {
         tell: &(dyn Fn(&TableReport) + Send + Sync),
     ) -> Result<Report> {
         let Ok(_turn) = self.busy.try_lock() else {
-            return Err(Error::unavailable("a verification of this pipeline is going on already"));
+            let busy = Error::unavailable("a verification of this pipeline is going on already");
+            return Err(
+                busy.with_hint("wait until it has ended, or end the command that asked for it")
+            );
         };
         let state = self.destination.peek(&self.pipeline).await?;
         let state = state.filter(|state| state.checkpoint.is_some()).ok_or_else(|| {
@@ -106,6 +122,10 @@ impl Desk {
                 .with_hint("there is something to compare once `rowtide run` has copied it")
         })?;
         let tables = chosen(&state, &asked.tables)?;
+        if let Some(range) = &asked.key_range {
+            let range: RangeText = range.parse()?;
+            tables.iter().try_for_each(|table| range.of(&table.schema).map(drop))?;
+        }
         let (source, destination) = self.ends()?;
         let marks = match asked.extent {
             Extent::Since => marks::read(destination, &self.pipeline).await?,
@@ -142,12 +162,14 @@ impl Desk {
     }
 
     fn options(&self, asked: &Asked) -> Options {
+        let budget = asked.budget;
         Options {
             extent: asked.extent,
             condition: asked.condition.clone(),
-            connections: self.settings.connections,
-            statement: self.settings.statement,
-            lag_bytes: Some(self.settings.max_lag_bytes),
+            range: asked.key_range.clone(),
+            connections: budget.connections.unwrap_or(self.settings.connections),
+            statement: budget.statement.unwrap_or(self.settings.statement),
+            lag_bytes: Some(budget.max_lag_bytes.unwrap_or(self.settings.max_lag_bytes)),
             timeout: asked.timeout.unwrap_or(self.settings.timeout),
             show_values: asked.show_values,
             listed: asked.listed,
@@ -191,6 +213,11 @@ impl Arrival for Desk {
         }
     }
 
+    async fn state_of(&self, table: &TableName) -> Result<Option<TableState>> {
+        let state = self.destination.peek(&self.pipeline).await?;
+        Ok(state.and_then(|state| state.tables.into_iter().find(|one| one.schema.name == *table)))
+    }
+
     fn lag_bytes(&self) -> Option<u64> {
         Some(self.monitor.lag_bytes())
     }
@@ -199,6 +226,7 @@ impl Arrival for Desk {
 /// What the ledger tells of a table. The mark holds only what was looked at as a whole.
 fn verified(table: &TableReport, report: &Report) -> Verified {
     let whole = report.condition.is_none()
+        && report.key_range.is_none()
         && !matches!(report.extent, Extent::Sample { .. })
         && table.verdict == Verdict::Equal;
     Verified {

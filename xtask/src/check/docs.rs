@@ -13,6 +13,7 @@ struct Generated {
 
 const GENERATED: &[Generated] = &[
     Generated { path: "docs/config.md", arguments: &["config", "reference"] },
+    Generated { path: "docs/metrics.md", arguments: &["config", "metrics"] },
     Generated { path: "docs/types.md", arguments: &["config", "types"] },
 ];
 

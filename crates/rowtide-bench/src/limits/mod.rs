@@ -14,7 +14,7 @@ mod scanner;
 
 pub(crate) use duckdb::{Duckdb, version as duckdb_version};
 pub(crate) use ingest::export;
-pub(crate) use job::{Job, apart, run};
+pub(crate) use job::{Done, Job, apart, apart_with, run};
 pub(crate) use lanes::{copy_to_copy, copy_to_nothing};
 pub(crate) use native::{Subscription, copy_by_subscription};
 pub(crate) use reader::Counts;

@@ -9,7 +9,8 @@ use super::duckdb::Duckdb;
 use super::job::Meter;
 use crate::stopwatch::Taken;
 
-/// What is copied.
+/// What is copied. The extension and the DuckDB library need not be those of this version, and so
+/// only what has been in DuckDB for long is used.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Scanner {
     /// The extension's file; the installed one without it.
@@ -24,20 +25,23 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// Copies all tables; what is measured ends with the file closed.
+    /// Copies all tables. What is measured begins before anything is opened and ends with the file
+    /// closed, as with Rowtide, which connects and loads what it needs in its own time too.
     pub(crate) fn run(&self) -> Result<Taken> {
+        let meter = Meter::start();
         let file = Duckdb::open(&self.into)?;
         let extension = match &self.extension {
             Some(path) => format!("'{}'", path.display()),
             None => "postgres_scanner".to_owned(),
         };
+        file.execute(&format!("LOAD {extension}"))?;
         file.execute(&format!(
-            "SET preserve_insertion_order = false; LOAD {extension};
+            "SET preserve_insertion_order = false;
+             SET pg_use_binary_copy = true;
              CREATE SCHEMA IF NOT EXISTS public;
              ATTACH '{}' AS source (TYPE postgres, READ_ONLY)",
             self.url
         ))?;
-        let meter = Meter::start();
         for table in &self.tables {
             file.execute(&format!("CREATE TABLE {table} AS FROM source.{table}"))?;
         }

@@ -32,7 +32,7 @@ impl Machine {
         let programs = PostgresBinaries::locate(options.major).map_err(|e| e.to_string())?;
         let version = said(&programs.program("postgres").display().to_string(), &["--version"]);
         let version = version.unwrap_or_default();
-        let words: Vec<String> = std::env::args().skip(1).collect();
+        let words: Vec<String> = std::env::args().skip(1).map(|word| shown(&word)).collect();
         Ok(Self {
             commit: commit(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
@@ -45,6 +45,17 @@ impl Machine {
             smoke: options.quick,
         })
     }
+}
+
+/// A word of the command line; of a path, whose beginning means nothing elsewhere, its last name.
+fn shown(word: &str) -> String {
+    let (option, value) = match word.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => (format!("{option}="), value),
+        _ => (String::new(), word),
+    };
+    let path = Path::new(value);
+    let name = path.file_name().filter(|_| path.is_absolute()).and_then(|name| name.to_str());
+    option + name.unwrap_or(value)
 }
 
 /// The commit of the tree, and whether there is more in it.
@@ -69,4 +80,23 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(program).args(arguments).current_dir(root).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_no_directory_of_its_machine() {
+        for (word, expected) in [
+            ("--only", "--only"),
+            ("w1,w2", "w1,w2"),
+            ("/opt/there/postgres_scanner.duckdb_extension", "postgres_scanner.duckdb_extension"),
+            ("--scanner-library=/opt/there/", "--scanner-library=there"),
+            ("target/bench", "target/bench"),
+            ("?threads=2", "?threads=2"),
+        ] {
+            assert_eq!(shown(word), expected, "{word}");
+        }
+    }
 }

@@ -1,11 +1,28 @@
 //! The canonical form of a table's rows, and its hashes.
 
-use arrow_array::{ArrayRef, RecordBatch, new_empty_array};
-use arrow_schema::FieldRef;
+use arrow_array::{Array, ArrayRef, RecordBatch, new_empty_array};
+use arrow_schema::{Field, FieldRef};
 
 use super::form::{Values, record};
 use super::{Digest, hash};
 use crate::{Error, Result, TableSchema};
+
+/// The text of the value in `row` of `values`, which are of `field`; `None` for NULL.
+///
+/// # Errors
+/// `Data` if no text is laid down for its type.
+pub fn text(field: &Field, values: &dyn Array, row: usize) -> Result<Option<String>> {
+    Ok(text_of(&Values::of(field, values)?, row))
+}
+
+fn text_of(values: &Values<'_>, row: usize) -> Option<String> {
+    let mut text = Vec::new();
+    if values.is_null(row) {
+        return None;
+    }
+    values.write(row, &mut text);
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
 
 /// Makes the canonical form of the rows of one table.
 #[derive(Debug, Clone)]
@@ -115,14 +132,7 @@ impl Encoder {
     /// # Errors
     /// As [`Self::hash`].
     pub fn texts(&self, rows: &RecordBatch, row: usize) -> Result<Vec<Option<String>>> {
-        let text = |column: &Values<'_>| {
-            (!column.is_null(row)).then(|| {
-                let mut text = Vec::new();
-                column.write(row, &mut text);
-                String::from_utf8_lossy(&text).into_owned()
-            })
-        };
-        Ok(self.columns(rows)?.iter().map(text).collect())
+        Ok(self.columns(rows)?.iter().map(|column| text_of(column, row)).collect())
     }
 
     /// Adds rows to `digest`.

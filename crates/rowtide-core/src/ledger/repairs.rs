@@ -27,20 +27,44 @@ pub fn repairs(
     rows: &[Repaired],
     (pipeline, position, now): (&str, Offset, i64),
 ) -> Result<Entry> {
+    let rows: Vec<_> =
+        rows.iter().map(|row| (row.kind, Some(&*row.key), row.columns.as_deref())).collect();
+    told(table, &rows, (pipeline, position, now))
+}
+
+/// The row that tells of a whole `table` that was put right as of `position`, because its place in
+/// the log was lost: how many rows were written, and how many removed before.
+///
+/// # Errors
+/// `Internal` if Arrow refuses it.
+pub fn mended(
+    table: &TableName,
+    (written, removed): (u64, u64),
+    about: (&str, Offset, i64),
+) -> Result<Entry> {
+    let counts = format!("{{\"removed\":{removed},\"written\":{written}}}");
+    told(table, &[("mended", None, Some(&counts))], about)
+}
+
+/// Kind, key, and what differed.
+type Row<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
+fn told(
+    table: &TableName,
+    rows: &[Row<'_>],
+    (pipeline, position, now): (&str, Offset, i64),
+) -> Result<Entry> {
     let plan = plan(REPAIRS);
     let same = |text: &str| Arc::new(StringArray::from(vec![text; rows.len()])) as ArrayRef;
-    let text = |pick: fn(&Repaired) -> Option<&str>| {
-        Arc::new(rows.iter().map(pick).collect::<StringArray>()) as ArrayRef
-    };
     let position = i64::try_from(position.0).unwrap_or(i64::MAX);
     let at = TimestampMicrosecondArray::from(vec![now; rows.len()]).with_timezone("UTC");
     let columns = vec![
         same(pipeline),
         same(&table.schema),
         same(&table.name),
-        text(|row| Some(row.kind)),
-        text(|row| Some(&row.key)),
-        text(|row| row.columns.as_deref()),
+        Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.2).collect::<StringArray>()),
         Arc::new(Int64Array::from(vec![position; rows.len()])),
         Arc::new(at),
     ];
@@ -63,5 +87,15 @@ mod tests {
         assert_eq!(column("kind"), StringArray::from(vec!["missing", "changed"]).into());
         assert_eq!(column("differing"), StringArray::from(vec![None, Some("[\"amount\"]")]).into());
         assert_eq!(column("position"), Int64Array::from(vec![5, 5]).into());
+    }
+
+    #[test]
+    fn a_mended_table_is_told_with_its_counts() {
+        let table = TableName::new("public", "t");
+        let entry = mended(&table, (3, 2), ("p", Offset(5), 1)).unwrap();
+        let column = |name: &str| entry.row.column_by_name(name).unwrap().to_data();
+        let counts = "{\"removed\":2,\"written\":3}";
+        assert_eq!(column("differing"), StringArray::from(vec![Some(counts)]).into());
+        assert_eq!(column("key"), StringArray::from(vec![None::<&str>]).into());
     }
 }

@@ -8,8 +8,11 @@
 mod adopt;
 mod columns;
 mod history;
+mod portions;
+mod range;
 mod relation;
 mod sum;
+mod wording;
 
 use std::sync::Arc;
 
@@ -18,10 +21,14 @@ use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
-use rowtide_core::view::{Inspect, Moment, RowsOf, TableView, ViewRequest, ViewedRows};
+use rowtide_core::view::{
+    Inspect, Moment, RowsOf, Share, TableView, ViewRequest, ViewedRows, Wording,
+};
 use rowtide_core::{Checkpoint, Error, Result, TableSchema};
 
-use self::relation::Relation;
+use self::portions::{Keys, Portions};
+use self::relation::{Part, Relation};
+use self::wording::Words;
 use super::session::definitions;
 use super::{DuckdbDestination, state};
 use crate::error::During;
@@ -40,9 +47,10 @@ impl Inspect for DuckdbDestination {
         if !options.path.exists() {
             return Err(missing().with_hint("the pipeline has not written anything yet"));
         }
+        let share = Arc::clone(&request.share);
         let open = move || View::open(&file::connect(&file::open(&options)?)?, &request);
         let (view, moment) = file::blocking(open).await?;
-        Ok(Box::new(DuckdbView { view: Some(view), moment }))
+        Ok(Box::new(DuckdbView { view: Some(view), moment, share }))
     }
 }
 
@@ -51,6 +59,7 @@ struct DuckdbView {
     /// Taken out while a call runs, and gone after one that failed or was cancelled.
     view: Option<View>,
     moment: Moment,
+    share: Arc<dyn Share>,
 }
 
 impl DuckdbView {
@@ -86,8 +95,13 @@ impl TableView for DuckdbView {
     }
 
     async fn next(&mut self) -> Result<Option<ViewedRows>> {
+        self.share.turn().await;
         let rows = self.run(View::next).await?;
         Ok(rows.map(|rows| ViewedRows { rows, versions: None }))
+    }
+
+    fn wording(&self) -> Option<&dyn Wording> {
+        Some(&Words)
     }
 }
 
@@ -101,6 +115,10 @@ impl Drop for DuckdbView {
 struct View {
     /// Before the connection, so that it is dropped first.
     reading: Option<Stream>,
+    /// What comes after that.
+    portions: Option<Portions>,
+    /// Whether its rows may be so long that few of them are read at a time.
+    long: bool,
     connection: Connection,
     source: Arc<TableSchema>,
     relation: Relation,
@@ -117,12 +135,14 @@ impl View {
         let checkpoint = checkpoint(connection, &request.pipeline)?;
         let target = TableRef::new(&file::catalog(connection)?, &plan.target);
         let columns = columns::check(connection, &target, plan)?;
-        let condition = request.condition.clone();
+        let condition = range::with(request)?;
         let relation = Relation::new(connection, (target, plan), columns, condition)?;
         let source = Arc::clone(&plan.source);
         let encoder = Encoder::new(&source)?;
         let connection = connection.clone();
-        let view = Self { reading: None, connection, source, relation, encoder };
+        let long = source.is_keyed() && relation.has_long_values(&connection)?;
+        let portions = None;
+        let view = Self { reading: None, portions, long, connection, source, relation, encoder };
         if request.condition.is_some() {
             view.check_condition()?;
         }
@@ -131,7 +151,7 @@ impl View {
 
     /// Whether DuckDB understands the condition: everything else in the statement is ours.
     fn check_condition(&self) -> Result<()> {
-        let prepared = self.connection.prepare(&self.relation.rows(&self.all(), None));
+        let prepared = self.connection.prepare(&self.relation.rows(&self.all(), None, None));
         let prepared = prepared.during(|| "preparing the statement".to_owned()).map(drop);
         prepared.map_err(|error| {
             let name = self.relation.name();
@@ -142,42 +162,106 @@ impl View {
     }
 
     fn count(&mut self) -> Result<u64> {
-        self.reading = None;
-        let sql = format!("SELECT count(*) FROM ({})", self.relation.rows(&self.all(), None));
-        let rows = self.connection.query(&sql, &[]).during(|| self.reading_words())?;
-        let count = rows.first().and_then(|row| row[0].int());
-        let count = count.and_then(|count| u64::try_from(count).ok());
-        count.ok_or_else(|| Error::internal("a count is missing"))
+        self.stop();
+        let mut all = 0;
+        let columns = match self.relation.key() {
+            [] => self.all(),
+            key => key.to_vec(),
+        };
+        for part in self.relation.parts() {
+            let sql = self.relation.rows(&columns, None, part.as_ref());
+            let found =
+                relation::count(&self.connection, &format!("SELECT count(*) FROM ({sql})"))?;
+            all += u64::try_from(found).unwrap_or(0);
+        }
+        Ok(all)
     }
 
     fn digest(&mut self, bits: u32) -> Result<Digest> {
-        self.read(&self.all(), None)?;
-        let schema = self.source.arrow();
+        self.begin(&RowsOf::All)?;
         let encoder = self.encoder.clone();
-        sum::up(bits, &encoder, || self.fetch(&schema))
+        sum::up(bits, &encoder, || self.next())
     }
 
     fn begin(&mut self, rows: &RowsOf) -> Result<()> {
-        let all = self.all();
+        self.stop();
+        let whole = matches!(rows, RowsOf::All | RowsOf::Since(_));
         let keys = match rows {
+            RowsOf::All | RowsOf::Since(_) if self.long => self.keys_in(None)?,
             RowsOf::All | RowsOf::Since(_) => None,
             RowsOf::Keys(keys) => Some(vec![keys.clone()]),
-            RowsOf::Buckets(buckets) if self.encoder.is_keyed() => self.keys_in(buckets)?,
+            RowsOf::Buckets(buckets) if self.encoder.is_keyed() => self.keys_in(Some(buckets))?,
             RowsOf::Buckets(_) => None,
         };
-        let among = keys.map(|keys| self.stage(&keys)).transpose()?;
-        self.read(&all, among.as_ref())
+        self.portions = match keys {
+            Some(keys) if self.long => Some(Portions::Keys(Keys::new(keys, whole))),
+            Some(keys) => {
+                let among = self.stage(&keys)?;
+                return self.read(&self.all(), (Some(&among), None));
+            }
+            None => {
+                let parts: Option<Vec<Part>> = self.relation.parts().into_iter().collect();
+                let Some(parts) = parts else { return self.read(&self.all(), (None, None)) };
+                Some(Portions::Parts(parts.into_iter()))
+            }
+        };
+        self.go_on().map(drop)
+    }
+
+    /// Begins to read the next portion; false if there is none.
+    fn go_on(&mut self) -> Result<bool> {
+        let all = self.all();
+        match &mut self.portions {
+            None => Ok(false),
+            Some(Portions::Parts(parts)) => {
+                let Some(part) = parts.next() else { return Ok(false) };
+                self.read(&all, (None, Some(&part))).map(|()| true)
+            }
+            Some(Portions::Keys(keys)) => {
+                let keys = keys.next();
+                if keys.is_empty() {
+                    return Ok(false);
+                }
+                let among = self.stage(&keys)?;
+                self.read(&all, (Some(&among), None)).map(|()| true)
+            }
+        }
+    }
+
+    /// Gives up what is being read.
+    fn stop(&mut self) {
+        self.reading = None;
+        self.portions = None;
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.fetch(&self.source.arrow())
+        let schema = self.source.arrow();
+        loop {
+            if let Some(rows) = self.fetch(&schema)? {
+                if let Some(Portions::Keys(keys)) = &mut self.portions {
+                    keys.came(rows.get_array_memory_size());
+                }
+                return Ok(Some(rows));
+            }
+            if !self.go_on()? {
+                return Ok(None);
+            }
+        }
     }
 
     /// Begins to read `columns`.
-    fn read(&mut self, columns: &[usize], among: Option<&TableRef>) -> Result<()> {
+    fn read(
+        &mut self,
+        columns: &[usize],
+        (among, part): (Option<&TableRef>, Option<&Part>),
+    ) -> Result<()> {
+        let sql = self.relation.rows(columns, among, part);
+        self.stream(&sql)
+    }
+
+    fn stream(&mut self, sql: &str) -> Result<()> {
         self.reading = None;
-        let sql = self.relation.rows(columns, among);
-        let stream = self.connection.prepare(&sql).and_then(crate::ffi::Statement::stream);
+        let stream = self.connection.prepare(sql).and_then(crate::ffi::Statement::stream);
         self.reading = Some(stream.during(|| self.reading_words())?);
         Ok(())
     }
@@ -194,24 +278,32 @@ impl View {
         }
     }
 
-    /// The keys that fall into `buckets`; `None` if they are too many to be worth it.
-    fn keys_in(&mut self, buckets: &BucketSet) -> Result<Option<Vec<RecordBatch>>> {
+    /// The keys that fall into `buckets`, or all of them in order; `None` if they are too many to be
+    /// worth it.
+    fn keys_in(&mut self, buckets: Option<&BucketSet>) -> Result<Option<Vec<RecordBatch>>> {
         let schema = self.source.key_arrow();
         let key = self.source.key.clone();
-        self.read(&key, None)?;
+        let parts = if buckets.is_some() { self.relation.parts() } else { vec![None] };
         let (mut picked, mut bytes) = (Vec::new(), 0);
-        while let Some(keys) = self.fetch(&schema)? {
-            let hashes = self.encoder.keys(&keys)?;
-            let wanted: BooleanArray =
-                hashes.into_iter().map(|hash| Some(buckets.contains(hash))).collect();
-            if wanted.true_count() > 0 {
-                let keys = filter_record_batch(&keys, &wanted)?;
-                bytes += keys.get_array_memory_size();
-                picked.push(keys);
+        for part in parts {
+            let mut sql = self.relation.rows(&key, None, part.as_ref());
+            if buckets.is_none() {
+                sql = format!("SELECT * FROM ({sql}) ORDER BY {}", columns::places(&key));
             }
-            if bytes > MOST_KEYS {
-                self.reading = None;
-                return Ok(None);
+            self.stream(&sql)?;
+            while let Some(keys) = self.fetch(&schema)? {
+                let hashes = self.encoder.keys(&keys)?.into_iter();
+                let is_in = |hash| buckets.is_none_or(|buckets| buckets.contains(hash));
+                let wanted: BooleanArray = hashes.map(|hash| Some(is_in(hash))).collect();
+                if wanted.true_count() > 0 {
+                    let keys = filter_record_batch(&keys, &wanted)?;
+                    bytes += keys.get_array_memory_size();
+                    picked.push(keys);
+                }
+                if bytes > MOST_KEYS {
+                    self.reading = None;
+                    return Ok(None);
+                }
             }
         }
         Ok(Some(picked))

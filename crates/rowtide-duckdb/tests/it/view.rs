@@ -1,6 +1,7 @@
 //! What a view of a table shows, and when.
 
 mod history;
+mod memory;
 mod values;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use arrow_schema::{DataType, Field};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
-use rowtide_core::view::{Inspect, RowsOf, TableView, ViewRequest};
+use rowtide_core::view::{Fixed, Inspect, RowsOf, TableView, ViewRequest};
 use rowtide_core::{
     DeleteMode, Destination, ErrorKind, MergeWrite, MetadataColumns, Phase, TablePlan, TableWrite,
 };
@@ -28,6 +29,8 @@ pub(crate) fn request(plan: &TablePlan) -> ViewRequest {
         pipeline: PIPELINE.into(),
         plan: plan.clone(),
         condition: None,
+        range: None,
+        share: Fixed::of(1),
         batch_bytes: 1 << 20,
         statement: std::time::Duration::from_secs(1),
     }

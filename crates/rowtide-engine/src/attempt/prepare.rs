@@ -111,7 +111,9 @@ pub(super) async fn remember_plans(
         match &one.action {
             Action::Copy | Action::Load => {
                 // What is remembered tells what the target is until the copy takes its place.
-                let copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
+                let mut copying = known.cloned().unwrap_or_else(|| one.state(Phase::Copying));
+                // If the copy stops, it is this table's, not that of one it took the name of.
+                copying.schema.id = one.plan.source.id;
                 let (phase, reason) = (Phase::Copying, None);
                 writer.remember(&TableState { phase, reason, awaits: None, ..copying }).await?;
                 copies.push(Job { plan: one.plan.clone(), mends: false });
@@ -149,6 +151,26 @@ pub(super) async fn remember_plans(
         writer.commit(Progress::default()).await?;
     }
     Ok(copies)
+}
+
+/// Puts the largest tables first: one that began last would be copied alone in the end.
+pub(super) async fn largest_first(source: &dyn Source, copies: Vec<Job>) -> Vec<Job> {
+    if copies.len() < 2 {
+        return copies;
+    }
+    let tables: Vec<&TableSchema> = copies.iter().map(|job| job.plan.source.as_ref()).collect();
+    match source.sizes(&tables).await {
+        Ok(sizes) => {
+            let sizes = sizes.into_iter().chain(std::iter::repeat(0));
+            let mut sized: Vec<(u64, Job)> = sizes.zip(copies).collect();
+            sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+            sized.into_iter().map(|(_, job)| job).collect()
+        }
+        Err(error) => {
+            tracing::debug!(error = %error.chain(), "copying in the order of names");
+            copies
+        }
+    }
 }
 
 fn is_news(known: &TableState, reason: &str) -> bool {

@@ -31,8 +31,8 @@ use rowtide_core::{
 
 pub use document::Substitution;
 pub use options::{
-    COPY, ConnectorSpec, Connectors, ENDPOINT, Kind, OptionSpec, RETRY, RUN, SECTIONS, STREAM,
-    Section, TABLE, TABLES, TOP, VERIFY, VERSION,
+    COPY, ConnectorSpec, Connectors, ENDPOINT, Kind, METRICS, OptionSpec, RETRY, RUN, SECTIONS,
+    STREAM, Section, TABLE, TABLES, TOP, VERIFY, VERSION,
 };
 pub use problems::{Origin, Problem};
 pub use render::{example, json_schema, redacted_url, reference};

@@ -378,9 +378,10 @@ pub const VERIFY: Section = Section {
         O::new(
             "connections",
             Integer(1, 64),
-            "2",
-            "Tables that are compared at the same time. Each takes one connection to either side, \
-             and a second one to the source while rows are settled.",
+            "3",
+            "How many connections to the source comparing uses at once, over all tables, and as \
+             many to a PostgreSQL destination. So many tables are compared at the same time; what \
+             is left over reads ranges of large ones.",
         ),
         O::new(
             "statement",
@@ -413,6 +414,31 @@ pub const VERIFY: Section = Section {
     ],
 };
 
+/// `[metrics]`.
+pub const METRICS: Section = Section {
+    name: "metrics",
+    about: "Where a running pipeline serves its metrics (`/metrics`, for Prometheus) and its health \
+            (`/health`) over HTTP. docs/metrics.md lists them.",
+    repeated: false,
+    options: &[
+        O::optional(
+            "listen",
+            Text,
+            "\"127.0.0.1:9464\"",
+            "The address and port. Without it nothing is served. An address that others can reach \
+             needs `token`. HTTP is not encrypted: over a network, put a proxy with TLS before it.",
+        ),
+        O::optional(
+            "token",
+            Text,
+            "\"${env:ROWTIDE_METRICS_TOKEN}\"",
+            "What every request must bring as `Authorization: Bearer …`: 16 characters or more. \
+             Write `${env:NAME}` or `${file:PATH}` here.",
+        )
+        .secret(),
+    ],
+};
+
 /// The sections with a fixed set of options, in the order of the file; `[source]` and
 /// `[destination]` come after the first.
-pub const SECTIONS: [Section; 8] = [TOP, TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY];
+pub const SECTIONS: [Section; 9] = [TOP, TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY, METRICS];

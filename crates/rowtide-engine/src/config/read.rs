@@ -2,24 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use rowtide_core::{MetadataColumns, Mode, Pattern, TableName, TableSelection, ValuePolicy};
+use rowtide_core::{
+    MetadataColumns, Mode, Pattern, Secret, TableName, TableSelection, ValuePolicy,
+};
 
 use super::check;
 use super::document::{Node, Value};
 use super::options::{
-    COPY, ConnectorSpec, ENDPOINT, OptionSpec, RETRY, RUN, STREAM, TABLE, TABLES, TOP, VERIFY,
+    COPY, ConnectorSpec, ENDPOINT, METRICS, OptionSpec, RETRY, RUN, STREAM, TABLE, TABLES, TOP,
+    VERIFY,
 };
 use super::problems::{Origin, Problems};
 use super::values::parse_duration;
 use super::{Connectors, Endpoint};
-use crate::{RunMode, Schedule, Settings, TableRule};
+use crate::{MetricsSettings, RunMode, Schedule, Settings, TableRule};
 
 /// Compares the whole document with the table of options.
 pub(crate) fn check_document(root: &Node, problems: &mut Problems) {
-    let subsections =
-        ["source", "destination", "tables", "table", "run", "copy", "stream", "retry", "verify"];
+    let subsections = [
+        "source",
+        "destination",
+        "tables",
+        "table",
+        "run",
+        "copy",
+        "stream",
+        "retry",
+        "verify",
+        "metrics",
+    ];
     check::section(root, "", (TOP.options, &subsections), problems);
-    for fixed in [TABLES, RUN, COPY, STREAM, RETRY, VERIFY] {
+    for fixed in [TABLES, RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         if let Some(node) = root.at(fixed.name) {
             check::section(node, fixed.name, (fixed.options, &[]), problems);
         }
@@ -43,7 +56,7 @@ pub(crate) fn check_document(root: &Node, problems: &mut Problems) {
 /// Everything but the two ends. Values of the wrong type were reported already and are skipped.
 pub(crate) fn settings(root: &Node, problems: &mut Problems) -> Settings {
     let mut settings = Settings::new(selection(root, problems));
-    for section in [RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         let Some(node) = root.at(section.name) else {
             continue;
         };
@@ -60,12 +73,41 @@ pub(crate) fn settings(root: &Node, problems: &mut Problems) -> Settings {
     {
         problems.add_error("verify.schedule", &node.origin, &error);
     }
+    metrics(root, &settings, problems);
     let rules = root.at(TABLE.name).map(Node::items).unwrap_or_default();
     for (index, node) in rules.iter().enumerate() {
         settings.rules.extend(rule(node, &format!("table[{index}]"), problems));
     }
     settings
 }
+
+/// Refuses to serve metrics to whoever can reach them.
+fn metrics(root: &Node, settings: &Settings, problems: &mut Problems) {
+    let MetricsSettings { listen, token } = &settings.metrics;
+    let origin = |path: &str| root.at(path).map_or(Origin::Default, |node| node.origin.clone());
+    let given = root.at("metrics.listen").is_some_and(|node| node.text().is_some());
+    match listen {
+        None if given => {
+            let path = "metrics.listen";
+            let message = "expected an address and a port such as \"127.0.0.1:9464\"";
+            problems.add(path, &origin(path), message);
+        }
+        Some(listen) if !listen.ip().is_loopback() && token.is_none() => {
+            let path = "metrics.listen";
+            let message = "others can reach this address, and no token is asked for".to_owned();
+            let hint = "set metrics.token, or listen at 127.0.0.1".to_owned();
+            problems.add_with_hint(path, &origin(path), (message, hint));
+        }
+        _ => {}
+    }
+    if token.as_ref().is_some_and(|token| token.reveal().len() < SHORTEST_TOKEN) {
+        let message = format!("expected at least {SHORTEST_TOKEN} characters");
+        problems.add("metrics.token", &origin("metrics.token"), message);
+    }
+}
+
+/// A shorter one could be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 /// Sets one field; true if the option is known. A test holds the table of options against it.
 pub(crate) fn apply(settings: &mut Settings, option: (&str, &str), node: &Node) -> bool {
@@ -100,6 +142,10 @@ pub(crate) fn apply(settings: &mut Settings, option: (&str, &str), node: &Node) 
         ("verify", "schedule") => {
             settings.verify.schedule = node.text().and_then(|text| text.parse().ok());
         }
+        ("metrics", "listen") => {
+            settings.metrics.listen = node.text().and_then(|text| text.parse().ok());
+        }
+        ("metrics", "token") => settings.metrics.token = node.text().map(Secret::new),
         _ => return false,
     }
     true

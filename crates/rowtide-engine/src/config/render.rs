@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::document::Node;
 use super::options::{
-    COPY, ConnectorSpec, Connectors, ENDPOINT, Kind, OptionSpec, RETRY, RUN, STREAM, Section,
-    TABLE, TABLES, TOP, VERIFY, VERSION,
+    COPY, ConnectorSpec, Connectors, ENDPOINT, Kind, METRICS, OptionSpec, RETRY, RUN, STREAM,
+    Section, TABLE, TABLES, TOP, VERIFY, VERSION,
 };
 use super::problems::Origin;
 use super::{Configuration, Value};
@@ -54,7 +54,7 @@ pub fn example(connectors: Connectors, (from, to): (&str, &str), pipeline: Optio
     for option in TABLE.options {
         commented_option(&mut out, option);
     }
-    for section in [RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         let _ = writeln!(out, "# {}", wrap(section.about, "# "));
         let _ = writeln!(out, "[{}]", section.name);
         for option in section.options {
@@ -108,7 +108,7 @@ pub fn reference(connectors: Connectors) -> String {
             options_table(&mut out, spec.options);
         }
     }
-    for section in [TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         let brackets = match section.repeated {
             true => format!("`[[{}]]`", section.name),
             false => format!("`[{}]`", section.name),
@@ -176,7 +176,7 @@ pub fn json_schema(connectors: Connectors) -> Json {
     for (name, specs) in super::read::all_connectors(connectors) {
         properties.insert(name.into(), endpoint_schema(specs));
     }
-    for section in [TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [TABLES, TABLE, RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         let mut schema = object(section.options);
         if section.repeated {
             schema = json!({ "type": "array", "items": schema });
@@ -278,7 +278,7 @@ pub(crate) fn show(root: &Node, configuration: &Configuration, connectors: Conne
         let options = ENDPOINT.iter().filter(|option| option.key != "type");
         show_options(&mut out, root.at(name), options.chain(spec.options));
     }
-    for section in [TABLES, RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [TABLES, RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         let _ = writeln!(out, "\n[{}]", section.name);
         show_options(&mut out, root.at(section.name), section.options.iter());
     }

@@ -44,6 +44,7 @@ const ENDS: &str = "version = 1\n[source]\nurl = \"postgres://u:s3cret@h/shop\"\
 fn environment(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some("hunter2".into()),
+        "ROWTIDE_METRICS_TOKEN" => Some("0123456789abcdef".into()),
         "NESTED" => Some("${env:SECRET}".into()),
         "WHOLE" => Some("postgres://u:a%40b@h/d".into()),
         "AWKWARD" => Some("p@ss:w/rd#?é%".into()),
@@ -268,7 +269,7 @@ fn passwords_are_taken_out_of_urls() {
 #[test]
 fn the_table_of_options_the_parser_and_the_defaults_agree() {
     let defaults = Settings::new(rowtide_core::TableSelection::default());
-    for section in [RUN, COPY, STREAM, RETRY, VERIFY] {
+    for section in [RUN, COPY, STREAM, RETRY, VERIFY, METRICS] {
         for option in section.options {
             let text = format!("v = {}", option.default.unwrap_or(option.example));
             let root = document::parse(&text, &mut Problems::default());
@@ -314,4 +315,34 @@ fn schema_and_reference_name_every_option() {
             assert!(page.contains(&format!("| `{}` |", option.key)), "{}", option.key);
         }
     }
+}
+
+#[test]
+fn metrics_are_not_served_to_others_without_a_token() {
+    let with = |text: &str| format!("{ENDS}\n[metrics]\n{text}\n");
+    for local in ["127.0.0.1:9464", "127.0.0.2:0", "[::1]:9464"] {
+        let configuration = finish(&with(&format!("listen = \"{local}\""))).unwrap();
+        assert_eq!(configuration.settings.metrics.listen, local.parse().ok());
+    }
+    for open in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464"] {
+        let listen = format!("listen = \"{open}\"");
+        let refused = failure(&with(&listen));
+        assert!(
+            refused.contains("metrics.listen") && refused.contains("metrics.token"),
+            "{refused}"
+        );
+        let token = "token = \"0123456789${env:SECRET}\"";
+        assert!(finish(&with(&format!("{listen}\n{token}"))).is_ok(), "{open}");
+    }
+    for malformed in ["9464", "localhost", "127.0.0.1", "http://127.0.0.1:9464"] {
+        let refused = failure(&with(&format!("listen = \"{malformed}\"")));
+        assert!(refused.contains("expected an address and a port"), "{refused}");
+    }
+    let refused = failure(&with("token = \"${env:SECRET}\""));
+    assert!(refused.contains("metrics.token") && !refused.contains("hunter2"), "{refused}");
+    let text = with("token = \"0123456789${env:SECRET}\"");
+    let shown = Draft::parse(&text).show(CONNECTORS, substitution()).unwrap();
+    assert!(shown.contains("token = \"<redacted>\"") && !shown.contains("hunter2"), "{shown}");
+    let debugged = format!("{:?}", finish(&text).unwrap().settings);
+    assert!(!debugged.contains("hunter2"), "{debugged}");
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder, Hashes};
-use rowtide_core::view::{RowsOf, TableView, ViewedRows};
+use rowtide_core::view::{self, RowsOf, TableView, ViewedRows};
 use rowtide_core::{Error, Result, TableSchema};
 
 /// A table is summed up in 2ⁿ buckets, from so many to so many, of about so many rows.
@@ -83,18 +83,8 @@ fn bits_for(rows: u64) -> u32 {
     buckets.ilog2().clamp(BITS.0, BITS.1)
 }
 
-/// Sums up a side: inside its system if that can, else here.
-async fn sum_up(view: &mut dyn TableView, (table, bits): (&TableSchema, u32)) -> Result<Digest> {
-    if let Some(digest) = view.digest(bits).await? {
-        return Ok(digest);
-    }
-    let encoder = Encoder::new(table)?;
-    let mut digest = Digest::empty(bits);
-    view.begin(RowsOf::All).await?;
-    while let Some(ViewedRows { rows, .. }) = view.next().await? {
-        encoder.sum_up(&rows, &mut digest)?;
-    }
-    Ok(digest)
+async fn sum_up(view: &mut dyn TableView, what: (&TableSchema, u32)) -> Result<Digest> {
+    view::sum_up(view, what, || std::future::ready(())).await
 }
 
 /// How many rows differ at least, by their numbers alone.

@@ -1,7 +1,7 @@
 //! Puts what differs of a standing table right, in place of a copy.
 
 use rowtide_core::traits::Writer;
-use rowtide_core::{Error, Fence, Phase, Result, fault};
+use rowtide_core::{Error, Fence, Phase, Result, TableWrite, fault, ledger};
 
 use super::{Router, refused};
 use crate::copy::Copied;
@@ -21,10 +21,13 @@ impl Router {
             return Err(Error::internal(format!("{} is not followed", plan.source.name)));
         };
         let Counts { rows, come, go } = mended.counts;
-        mended
-            .write(writer, plan, self.around.environment.now_micros())
-            .await
-            .map_err(|error| refused(error, plan))?;
+        let (pipeline, now) = (self.around.pipeline.as_str(), self.around.environment.now_micros());
+        mended.write(writer, plan, now).await.map_err(|error| refused(error, plan))?;
+        if come + go > 0 {
+            let about = (pipeline, copied.position, now);
+            let entry = ledger::mended(&plan.source.name, (come, go), about)?;
+            writer.write(&entry.plan, TableWrite::Append(entry.row)).await?;
+        }
         tracing::warn!(
             table = %plan.source.name, rows, written = come, removed = go,
             "table put right after the position in the log was lost"

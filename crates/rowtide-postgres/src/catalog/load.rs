@@ -70,6 +70,23 @@ const PRINTED: &str = "\
 SELECT coalesce(pg_catalog.format_type(t, m), '')
 FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS u (t, m, n) ORDER BY n";
 
+/// What the last look at each table saw: without a lock on it, which somebody may hold for long.
+const SIZES: &str = "\
+SELECT coalesce((
+    SELECT sum(l.relpages::int8 + coalesce(t.relpages, 0))
+    FROM pg_catalog.pg_class l LEFT JOIN pg_catalog.pg_class t ON t.oid = l.reltoastrelid
+    WHERE l.oid = ANY (CASE c.relkind WHEN 'p'
+        THEN ARRAY(SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) p)
+        ELSE ARRAY[c.oid] END)), 0)::int8 * pg_catalog.current_setting('block_size')::int8
+FROM unnest($1::oid[]) WITH ORDINALITY AS u (oid, n)
+LEFT JOIN pg_catalog.pg_class c ON c.oid = u.oid ORDER BY n";
+
+/// About how many bytes each of `oids` takes, in their order; 0 of those that are not there.
+pub(crate) async fn load_sizes(sql: &Sql, oids: &[u32]) -> Result<Vec<u64>> {
+    let rows = sql.rows("reading the sizes of tables", SIZES, &[&oids]).await?;
+    rows.iter().map(|row| Ok(u64::try_from(get::<i64>(row, 0)?).unwrap_or(0))).collect()
+}
+
 /// Every table (without columns), or those of `oids` (with columns).
 pub(crate) async fn load_tables(sql: &Sql, oids: Option<&[u32]>) -> Result<Vec<CatalogTable>> {
     let doing = "reading the catalog";

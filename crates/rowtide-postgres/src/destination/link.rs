@@ -14,6 +14,7 @@ use super::Place;
 use super::session::LOCK_TIMEOUT;
 use crate::client::{Sql, get};
 use crate::error::from_driver;
+use crate::source::spare::Ends;
 
 /// How long the end of another session is waited for.
 const PARTING: Duration = Duration::from_secs(10);
@@ -64,20 +65,38 @@ pub(super) struct Link {
     pub(super) pid: i32,
 }
 
+impl Ends for Link {
+    fn has_ended(&mut self) -> bool {
+        self.sql.client().is_closed()
+    }
+}
+
 impl Link {
-    /// Connects. The session is not yet known as the pipeline's.
+    /// Connects, or takes a session that somebody left. It is not yet known as the pipeline's.
     pub(super) async fn connect(place: &Place, pipeline: &str) -> Result<Self> {
         let application = place.options.application_name.clone();
         let application = application.unwrap_or_else(|| format!("rowtide:{pipeline}"));
-        let sql = Sql::connect(&place.connection, &application).await?;
+        if let Some(left) = place.spare.take() {
+            let preparing = Self::prepare(left.sql, &application);
+            let limit = place.connection.connect_timeout();
+            if let Ok(Ok(link)) = tokio::time::timeout(limit, preparing).await {
+                return Ok(link);
+            }
+        }
+        Self::prepare(Sql::connect(&place.connection, &application).await?, &application).await
+    }
+
+    async fn prepare(sql: Sql, application: &str) -> Result<Self> {
         // A commit that is reported durable must be: a role's or database's setting may say less.
         // Every statement runs once, which compiling it does not pay for.
         let setup = "SELECT pg_catalog.pg_backend_pid(), \
              pg_catalog.set_config('lock_timeout', $1, false), \
              pg_catalog.set_config('jit', 'off', false), \
+             pg_catalog.set_config('application_name', $2, false), \
              CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('on', 'remote_apply') \
              THEN '' ELSE pg_catalog.set_config('synchronous_commit', 'on', false) END";
-        let pid = get(&sql.row("preparing a session", setup, &[&LOCK_TIMEOUT]).await?, 0)?;
+        let pid =
+            get(&sql.row("preparing a session", setup, &[&LOCK_TIMEOUT, &application]).await?, 0)?;
         Ok(Self { sql, pid })
     }
 
@@ -86,6 +105,17 @@ impl Link {
         let lock = "SELECT pg_catalog.pg_advisory_lock_shared($1)";
         let key = LockKey::sessions(pipeline).number();
         self.sql.rows("registering a session", lock, &[&key]).await.map(drop)
+    }
+
+    /// Leaves a session of `pipeline` to whoever connects next: without an open transaction, a
+    /// temporary table, or a mark on what it writes.
+    pub(super) async fn leave(self, place: &Place, pipeline: &str) {
+        let unlock = "SELECT pg_catalog.pg_advisory_unlock_shared($1)";
+        let key = LockKey::sessions(pipeline).number();
+        let unlocked = self.sql.row("leaving a session", unlock, &[&key]).await;
+        if unlocked.and_then(|row| get(&row, 0)).is_ok_and(|unlocked: bool| unlocked) {
+            place.spare.keep(self);
+        }
     }
 
     /// Ends the other sessions of `pipeline`, and waits until they are gone.

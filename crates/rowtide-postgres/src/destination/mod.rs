@@ -48,6 +48,7 @@ use self::link::Link;
 pub use self::options::{OriginUse, PostgresDestinationOptions};
 use self::session::Session;
 use crate::options::PostgresOptions;
+use crate::source::spare::Spare;
 use crate::types::SYSTEM;
 
 /// Where the destination is, and which writers were opened from here.
@@ -56,6 +57,8 @@ struct Place {
     connection: PostgresOptions,
     /// By pipeline, the fencing epoch of the last writer: what loads for it must still find.
     epochs: Mutex<HashMap<String, i64>>,
+    /// Sessions that nobody uses, not known as any pipeline's.
+    spare: Spare<Link>,
 }
 
 impl Place {
@@ -70,8 +73,8 @@ impl Place {
     }
 }
 
-/// A PostgreSQL database as a destination. Holds no connection: each operation opens what it
-/// needs.
+/// A PostgreSQL database as a destination. Each operation opens the connections that it needs, or
+/// takes one that another left a moment ago.
 #[derive(Clone)]
 pub struct PostgresDestination {
     place: Arc<Place>,
@@ -83,7 +86,8 @@ impl PostgresDestination {
     #[must_use]
     pub fn new(options: PostgresDestinationOptions) -> Self {
         let connection = options.connection();
-        Self { place: Arc::new(Place { options, connection, epochs: Mutex::default() }) }
+        let (epochs, spare) = (Mutex::default(), Spare::default());
+        Self { place: Arc::new(Place { options, connection, epochs, spare }) }
     }
 
     /// The database in words, without secrets.
@@ -119,7 +123,9 @@ impl Destination for PostgresDestination {
 
     async fn peek(&self, pipeline: &str) -> Result<Option<PipelineState>> {
         let link = Link::connect(&self.place, pipeline).await?;
-        state::read(&link.sql, pipeline).await
+        let state = state::read(&link.sql, pipeline).await?;
+        self.place.spare.keep(link);
+        Ok(state)
     }
 
     async fn quarantine(&self, pipeline: &str, with_values: bool) -> Result<Vec<Told>> {

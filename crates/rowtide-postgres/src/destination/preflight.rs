@@ -52,6 +52,7 @@ pub(super) async fn look(place: &Place, tables: &[TablePlan]) -> Result<Vec<Find
         check.collisions(tables);
         check.tables(tables).await?;
     }
+    place.spare.keep(check.link);
     Ok(check.findings)
 }
 

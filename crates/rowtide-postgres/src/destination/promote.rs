@@ -4,7 +4,7 @@ use rowtide_core::{Mode, Result, TableName, TablePlan, fault};
 
 use super::apply::empty;
 use super::session::Session;
-use super::standing::{Standing, has_attachments, standing};
+use super::standing::{Standing, has_attachments, standing_pair};
 use super::target::{Target, check_plan, list};
 use super::{ddl, load, schema, state};
 use crate::encode::accepts;
@@ -24,25 +24,28 @@ pub(super) async fn promote(session: &mut Session, plan: &TablePlan) -> Result<(
     check_plan(plan)?;
     session.begin().await?;
     let made = session.made(&plan.source.name, &plan.target).await?;
-    let target = session.target(plan).await?;
     let staging = load::staging(&session.pipeline, plan, session.control.fencing_epoch);
-    let staged = standing(session.sql(), &staging).await?;
-    let found = standing(session.sql(), &plan.target).await?;
+    let [staged, found] = standing_pair(session, [&staging, &plan.target]).await?;
     match (staged, found) {
         // Nothing was to be copied. What stands is never emptied for that.
         (None, Some(_)) => {}
-        (None, None) => create(session, (plan, &target)).await?,
+        (None, None) => {
+            let target = session.target(plan).await?;
+            create(session, (plan, &target)).await?;
+        }
         (Some(_), Some(_)) if plan.mode == Mode::Append && made == Some(Mode::Append) => {
+            let target = session.target(plan).await?;
             schema::fit(session, plan, &target.columns).await?;
             add(session, (plan, &target), &staging).await?;
         }
         (Some(_), None) => rename(session, plan, &staging).await?,
         (Some(_), Some(found)) => {
             if has_attachments(session.sql(), found.oid).await? {
+                let target = session.target(plan).await?;
                 refill(session, (plan, &target), (&staging, &found)).await?;
             } else {
                 let doing = format!("dropping the old {}", plan.target);
-                let drop = format!("DROP TABLE {}", target.name);
+                let drop = format!("DROP TABLE {}", table_name(&plan.target));
                 ddl::run(session.sql(), &doing, &drop).await?;
                 rename(session, plan, &staging).await?;
             }
@@ -59,28 +62,24 @@ async fn create(session: &Session, (plan, target): (&TablePlan, &Target)) -> Res
     let doing = format!("making {}", plan.target);
     state::ensure_schema(session.sql(), &plan.target.schema).await?;
     let key = target.primary_key(plan).map(|key| format!(", PRIMARY KEY ({key})"));
-    let (columns, key) = (target.definitions(), key.unwrap_or_default());
+    let (columns, key) = (target.definitions(plan), key.unwrap_or_default());
     let create = format!("CREATE TABLE {} ({columns}{key})", target.name);
     session.sql().execute(&doing, &create).await
 }
 
 /// Gives the staging table, and its key, the names that they are to bear.
-async fn rename(session: &Session, plan: &TablePlan, staging: &TableName) -> Result<()> {
+async fn rename(session: &mut Session, plan: &TablePlan, staging: &TableName) -> Result<()> {
     let doing = format!("putting the copy of {} in place", plan.source.name);
-    let sql = session.sql();
     let (from, to) = (table_name(staging), identifier(&plan.target.name));
-    ddl::run(sql, &doing, &format!("ALTER TABLE {from} RENAME TO {to}")).await?;
+    let mut rename = format!("ALTER TABLE {from} RENAME TO {to}");
     let key = TableName::new(&*plan.target.schema, load::staging_key(staging));
-    if standing(sql, &key).await?.is_none() {
-        return Ok(());
-    }
     let name = format!("{}_pkey", crate::quote::limited(&plan.target.name, 58));
     let wanted = TableName::new(&*plan.target.schema, name);
-    if standing(sql, &wanted).await?.is_none() {
+    if let [Some(_), None] = standing_pair(session, [&key, &wanted]).await? {
         let (key, name) = (table_name(&key), identifier(&wanted.name));
-        ddl::run(sql, &doing, &format!("ALTER INDEX {key} RENAME TO {name}")).await?;
+        rename.push_str(&format!("; ALTER INDEX {key} RENAME TO {name}"));
     }
-    Ok(())
+    ddl::run(session.sql(), &doing, &rename).await
 }
 
 /// Adds the staged rows to those of the target.

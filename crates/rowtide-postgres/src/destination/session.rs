@@ -19,6 +19,7 @@ use super::target::Target;
 use super::{Place, load, origin};
 use crate::client::Sql;
 use crate::error::{from_driver, is_state};
+use crate::quote::table_name;
 
 /// How many targets, and how many statements, are kept ready. Beyond it all are let go: they are
 /// quickly made anew, and memory stays bounded however many tables there are.
@@ -81,10 +82,15 @@ impl Session {
         &self.link.sql
     }
 
-    /// What is stored, as of the last commit.
+    /// What is stored, as of the last commit: the open transaction may have written already.
     pub(super) async fn state(&self) -> Result<PipelineState> {
-        let link = Link::connect(&self.place, &self.pipeline).await?;
-        state::read(&link.sql, &self.pipeline).await?.ok_or_else(|| fenced(&self.pipeline))
+        let stored = if self.in_transaction || self.sql().client().is_closed() {
+            let link = Link::connect(&self.place, &self.pipeline).await?;
+            state::read(&link.sql, &self.pipeline).await?
+        } else {
+            state::read(self.sql(), &self.pipeline).await?
+        };
+        stored.ok_or_else(|| fenced(&self.pipeline))
     }
 
     /// Begins the epoch's transaction unless it is open.
@@ -200,7 +206,8 @@ impl Session {
     pub(super) fn redefined(&mut self, target: &TableName) {
         self.targets.remove(target);
         self.checked.remove(target);
-        self.statements.clear();
+        let name = table_name(target);
+        self.statements.retain(|sql, _| !sql.contains(&name));
     }
 
     /// The statement of `sql`, prepared once.

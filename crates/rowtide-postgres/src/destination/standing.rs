@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rowtide_core::{Error, Result, TableName, TablePlan};
 use tokio_postgres::Row;
 
+use super::session::Session;
 use crate::client::{Sql, get};
 use crate::encode::{TargetColumn, accepts};
 
@@ -66,6 +67,18 @@ pub(super) async fn standing(sql: &Sql, name: &TableName) -> Result<Option<Stand
     rows.first().map(Standing::of).transpose()
 }
 
+/// What stands under each of `names`, asked by the writer.
+pub(super) async fn standing_pair(
+    session: &mut Session,
+    names: [&TableName; 2],
+) -> Result<[Option<Standing>; 2]> {
+    let (schemas, tables) = (names.map(|name| &*name.schema), names.map(|name| &*name.name));
+    let (schemas, tables) = (schemas.as_slice(), tables.as_slice());
+    let rows = session.query_ready("looking at tables", OF_MANY, &[&schemas, &tables]).await?;
+    let mut found = by_name(&rows)?;
+    Ok(names.map(|name| found.remove(name)))
+}
+
 /// What stands under those of `names` under which something does.
 pub(super) async fn standings(
     sql: &Sql,
@@ -73,7 +86,11 @@ pub(super) async fn standings(
 ) -> Result<HashMap<TableName, Standing>> {
     let schemas: Vec<&str> = names.iter().map(|name| &*name.schema).collect();
     let tables: Vec<&str> = names.iter().map(|name| &*name.name).collect();
-    let rows = sql.rows("looking at the targets", OF_MANY, &[&schemas, &tables]).await?;
+    by_name(&sql.rows("looking at the targets", OF_MANY, &[&schemas, &tables]).await?)
+}
+
+/// Reads rows of [`OF_MANY`].
+fn by_name(rows: &[Row]) -> Result<HashMap<TableName, Standing>> {
     let one = |row: &Row| {
         let name = TableName::new(get::<&str>(row, 7)?, get::<&str>(row, 8)?);
         Ok((name, Standing::of(row)?))

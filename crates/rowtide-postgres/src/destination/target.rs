@@ -129,17 +129,26 @@ impl Target {
         pairs.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// Column definitions for a table of this shape.
-    pub(super) fn definitions(&self) -> String {
-        list(self.columns.iter().map(|c| format!("{} {}", identifier(&c.name), c.sql_type)))
+    /// Column definitions for a table of this shape. Those of the primary key say what it is going
+    /// to say of them, or else a table would be read once more to see whether it is true.
+    pub(super) fn definitions(&self, plan: &TablePlan) -> String {
+        let key = if is_keyed(plan) { &self.key[..] } else { &[] };
+        list(self.columns.iter().enumerate().map(|(at, column)| {
+            let not_null = if key.contains(&at) { " NOT NULL" } else { "" };
+            format!("{} {}{not_null}", identifier(&column.name), column.sql_type)
+        }))
     }
 
     /// The columns of the primary key, quoted; `None` where there is to be none: history has no
     /// key, and neither has a table whose source has none.
     pub(super) fn primary_key(&self, plan: &TablePlan) -> Option<String> {
-        let keyed = plan.source.is_keyed() && plan.mode != Mode::Append;
-        keyed.then(|| list(self.key.iter().map(|&at| identifier(&self.columns[at].name))))
+        let names = || list(self.key.iter().map(|&at| identifier(&self.columns[at].name)));
+        is_keyed(plan).then(names)
     }
+}
+
+fn is_keyed(plan: &TablePlan) -> bool {
+    plan.source.is_keyed() && plan.mode != Mode::Append
 }
 
 /// `items`, with commas between them.

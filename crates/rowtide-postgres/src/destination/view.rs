@@ -60,8 +60,9 @@ impl Inspect for PostgresDestination {
         let mut parts = parts_of(&sql, &relation).await?;
         let mut whole = relation.whole();
         if plan.mode == Mode::Append {
-            whole = history::rows(&sql, plan, &whole).await?;
-            parts = vec![Part { name: whole.clone(), pages: None }];
+            let (all, some) = history::rows(&sql, plan, &whole).await?;
+            whole = all;
+            parts = some.into_iter().map(|name| Part { name, pages: None }).collect();
         }
         let (place, pipeline) = (Arc::clone(&self.place), Arc::clone(&request.pipeline));
         let connect = move || -> BoxFuture<'static, Result<Sql>> {

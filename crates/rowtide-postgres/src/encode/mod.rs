@@ -29,6 +29,7 @@ mod tests;
 pub(crate) use fit::accepts;
 pub(crate) use rows::RowEncoder;
 pub(crate) use target::{TargetColumn, columns_of, stands_as, target_columns};
+pub(crate) use text::input;
 
 /// Why a value cannot be written. Never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! The text form of `COPY`: one line a row, what the types' input functions read between tabs.
 
+use arrow_array::Array;
 use bytes::{BufMut, BytesMut};
+use rowtide_core::{Error, Result};
 
 use super::temporal::print;
-use super::values::{Values, items_of};
+use super::values::{Form, Values, items_of};
 use super::{Encoded, binary, numeric, temporal};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -35,6 +37,31 @@ pub(super) fn put_field(
         plain => print_plain(plain, row, out)?,
     }
     binary::length(out.len() - start).map(|_| ())
+}
+
+/// What the type's input function reads for the value in `row`; `None` for NULL.
+///
+/// # Errors
+/// `Data` for what cannot be written.
+pub(crate) fn input(values: &dyn Array, row: usize) -> Result<Option<String>> {
+    let unknown = || Error::data(format!("no text stands for Arrow's {}", values.data_type()));
+    let values = Values::of(values, Form::TEXT).ok_or_else(unknown)?;
+    if values.is_null(row) {
+        return Ok(None);
+    }
+    let mut out = BytesMut::new();
+    let printed = match &values {
+        Values::Text(array, _) => return Ok(Some(array.value(row).to_owned())),
+        Values::Bytes(array) => {
+            out.extend_from_slice(b"\\x");
+            put_hex(array.value(row), &mut out);
+            Ok(())
+        }
+        Values::List(list, items, _) => print_array(items, items_of(list, row), &mut out),
+        plain => print_plain(plain, row, &mut out),
+    };
+    printed.map_err(|super::Refusal(why)| Error::data(format!("a value has no text: {why}")))?;
+    Ok(Some(String::from_utf8_lossy(&out).into_owned()))
 }
 
 /// Prints a value whose text holds nothing that any context would have to escape.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::FutureExt;
 use postgres_protocol::message::frontend;
 use rowtide_core::{Error, Result};
 use rustls_pki_types::ServerName;
@@ -14,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::authentication::Authentication;
 use super::frames::FrameReader;
 use super::server_error;
+use super::thread::LogThread;
 use crate::client::{
     ANSWER, AS_IT_IS, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, PINNED, USER_TIMEOUT,
     answered, timed_out, with_address_hint,
@@ -32,10 +34,11 @@ pub(crate) type Reader = FrameReader<ReadHalf<Box<dyn Socket>>>;
 /// The half that is written.
 pub(crate) type Writer = WriteHalf<Box<dyn Socket>>;
 
-/// A connection with `replication=database`.
+/// A connection with `replication=database`, whose bytes arrive at a thread of its own.
 pub(crate) struct ReplicationConnection {
     reader: Reader,
     writer: Writer,
+    thread: LogThread,
 }
 
 /// A row of a simple query: text, or NULL.
@@ -44,12 +47,23 @@ pub(crate) type TextRow = Vec<Option<String>>;
 impl ReplicationConnection {
     /// Connects, encrypts and authenticates.
     pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Result<Self> {
+        let thread = LogThread::start()?;
+        let (options, application) = (options.clone(), application.to_owned());
+        let there = thread.clone();
+        let opened =
+            thread.spawn(async move { Self::open(&options, &application, there).await }).await;
+        opened.map_err(|error| {
+            Error::internal("the thread that connects for replication died").with_source(error)
+        })?
+    }
+
+    async fn open(options: &PostgresOptions, application: &str, thread: LogThread) -> Result<Self> {
         let (host, user) = (options.address(), options.user());
         let doing = format!("connecting to {host} as {user} for replication");
         let opening = async {
             let (socket, end_point) = open(options, &doing).await?;
             let (read, write) = tokio::io::split(socket);
-            let mut connection = Self { reader: FrameReader::new(read), writer: write };
+            let mut connection = Self { reader: FrameReader::new(read), writer: write, thread };
             connection.start_up(options, application, end_point, &doing).await?;
             Ok(connection)
         };
@@ -153,6 +167,11 @@ impl ReplicationConnection {
         }
     }
 
+    /// Whether the server hung up, or said something without being asked: as a rule why it does.
+    pub(crate) fn says_something(&mut self) -> bool {
+        self.reader.fill().now_or_never().is_some()
+    }
+
     /// How long the server waits for a sign of life; `None` if for ever.
     pub(crate) async fn sender_timeout(&mut self) -> Result<Option<Duration>> {
         let rows = self.rows("reading wal_sender_timeout", "SHOW wal_sender_timeout").await?;
@@ -169,9 +188,13 @@ impl ReplicationConnection {
     }
 
     /// Starts streaming by `command` (`START_REPLICATION …`) and gives the connection away.
-    pub(crate) async fn stream(mut self, doing: &str, command: &str) -> Result<(Reader, Writer)> {
+    pub(crate) async fn stream(
+        mut self,
+        doing: &str,
+        command: &str,
+    ) -> Result<(Reader, Writer, LogThread)> {
         answered(Some(ANSWER), doing, self.start(doing, command)).await?;
-        Ok((self.reader, self.writer))
+        Ok((self.reader, self.writer, self.thread))
     }
 
     async fn start(&mut self, doing: &str, command: &str) -> Result<()> {

@@ -6,6 +6,7 @@ mod feedback;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod thread;
 
 pub(crate) use connection::ReplicationConnection;
 pub(crate) use feedback::{Feedback, Progress};

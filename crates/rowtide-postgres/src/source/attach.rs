@@ -31,6 +31,7 @@ use crate::client::Sql;
 use crate::quote::identifier;
 use crate::replication::ReplicationConnection;
 
+pub(super) use forget::FIRST_THAT_FORGETS;
 pub(super) use given::check_given;
 use given::check_own;
 
@@ -43,8 +44,7 @@ pub(super) async fn attach(
         Wanted::of(request.tables.iter().map(|(table, mode)| (table.as_ref(), *mode)))?;
     }
     let sql = source.sql().await?;
-    let mut replication =
-        ReplicationConnection::connect(&source.options, &source.names.application).await?;
+    let mut replication = source.replication().await?;
     let server = Server::identify(&sql, &mut replication).await?;
     let (roots, setbacks) = (BTreeSet::new(), Vec::new());
     let look = None;
@@ -57,17 +57,20 @@ pub(super) async fn attach(
     let fit = |(table, _): &&(Arc<TableSchema>, Mode)| !attachment.is_refused(&table.name);
     let fit = request.tables.iter().filter(fit);
     let wanted = Wanted::of(fit.map(|(table, mode)| (table.as_ref(), *mode)))?;
-    match request.known {
-        None => attachment.create(&wanted, false).await,
+    let attached = match request.known {
+        None => attachment.create(&wanted, false).await?,
         Some((identity, None)) => {
             let identity = Identity::read(identity)?;
             let ours = identity.slot == source.names.slot;
-            attachment.create(&wanted, ours).await
+            attachment.create(&wanted, ours).await?
         }
         Some((identity, Some(checkpoint))) => {
-            attachment.resume(&wanted, identity, checkpoint).await
+            attachment.resume(&wanted, identity, checkpoint).await?
         }
-    }
+    };
+    source.spare.keep(attachment.sql);
+    source.spare_replication.keep(attachment.replication);
+    Ok(attached)
 }
 
 struct Attachment<'a> {
@@ -84,7 +87,7 @@ struct Attachment<'a> {
 }
 
 impl Attachment<'_> {
-    async fn create(mut self, wanted: &Wanted<'_>, half_made: bool) -> Result<Attached> {
+    async fn create(&mut self, wanted: &Wanted<'_>, half_made: bool) -> Result<Attached> {
         let names = &self.source.names;
         self.refuse_unfit()?;
         self.clear_slot(half_made).await?;
@@ -189,7 +192,7 @@ impl Attachment<'_> {
     }
 
     async fn resume(
-        mut self,
+        &mut self,
         wanted: &Wanted<'_>,
         identity: &SourceIdentity,
         checkpoint: &Checkpoint,
@@ -226,7 +229,7 @@ impl Attachment<'_> {
             identity,
             checkpoint: checkpoint.clone(),
             added: added.into_iter().collect(),
-            setbacks: self.setbacks,
+            setbacks: std::mem::take(&mut self.setbacks),
         })
     }
 

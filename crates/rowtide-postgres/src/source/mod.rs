@@ -22,10 +22,12 @@ mod schema_change;
 mod shape;
 mod slot;
 mod snapshot;
+pub(crate) mod spare;
 mod stream;
 mod table_buffer;
 mod tap;
 mod view;
+mod visible;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,14 +45,16 @@ use rowtide_core::{
 };
 use tokio::sync::watch;
 
-use crate::catalog::{CatalogTable, load_tables, load_types};
+use crate::catalog::{CatalogTable, load_sizes, load_tables, load_types};
 use crate::client::{self, Sql};
 use crate::options::PostgresOptions;
+use crate::replication::ReplicationConnection;
 use crate::types::{SYSTEM, TypeMap};
 use guard::Memory;
 use identity::Names;
 use policy::with_text_columns;
 pub(crate) use snapshot::RowReader;
+use spare::Spare;
 
 /// The one partition of this source's checkpoints.
 const PARTITION: &str = "postgres";
@@ -59,7 +63,8 @@ fn partition() -> Partition {
     PARTITION.into()
 }
 
-/// PostgreSQL as a source. Holds no connection: each operation opens what it needs.
+/// PostgreSQL as a source. Each operation opens the connections it needs, or takes one that another
+/// left a moment ago; none is held.
 #[derive(Debug, Clone)]
 pub struct PostgresSource {
     options: Arc<PostgresOptions>,
@@ -70,6 +75,8 @@ pub struct PostgresSource {
     stumbled: Arc<Mutex<Option<u64>>>,
     /// The publications as they were when the pipeline was last attached.
     attached: Arc<Mutex<Option<Memory>>>,
+    spare: Spare<Sql>,
+    spare_replication: Spare<ReplicationConnection>,
 }
 
 impl PostgresSource {
@@ -81,7 +88,8 @@ impl PostgresSource {
         let text_only = Arc::new(AtomicBool::new(false));
         let (stumbled, attached) = (Arc::default(), Arc::default());
         let (options, names) = (Arc::new(options), Arc::new(names));
-        Self { options, names, text_only, stumbled, attached }
+        let (spare, spare_replication) = Default::default();
+        Self { options, names, text_only, stumbled, attached, spare, spare_replication }
     }
 
     /// The same source, reading for a destination with `capabilities`.
@@ -126,8 +134,20 @@ impl PostgresSource {
         self.options.address()
     }
 
+    /// A session, kept or new. Whoever leaves it as it was hands it to `spare` in the end.
     async fn sql(&self) -> Result<Sql> {
+        if let Some(kept) = self.spare.take() {
+            return Ok(kept);
+        }
         Sql::connect(&self.options, &self.names.application).await.map(Sql::answering)
+    }
+
+    /// The same for the commands of replication.
+    async fn replication(&self) -> Result<ReplicationConnection> {
+        match self.spare_replication.take() {
+            Some(kept) => Ok(kept),
+            None => ReplicationConnection::connect(&self.options, &self.names.application).await,
+        }
     }
 
     /// The same source with the names that are in use at the server: a publication that was made
@@ -135,7 +155,9 @@ impl PostgresSource {
     async fn settled(&self) -> Result<Cow<'_, Self>> {
         let Some(former) = &self.names.former_publication else { return Ok(Cow::Borrowed(self)) };
         let sql = self.sql().await?;
-        if !publication::is_ours(&sql, former, &self.names).await? {
+        let ours = publication::is_ours(&sql, former, &self.names).await?;
+        self.spare.keep(sql);
+        if !ours {
             return Ok(Cow::Borrowed(self));
         }
         Ok(Cow::Owned(Self { names: Arc::new(self.names.formerly()), ..self.clone() }))
@@ -169,8 +191,10 @@ impl Source for PostgresSource {
     }
 
     async fn discover(&self, tables: &TableSelection) -> Result<Vec<Arc<TableSchema>>> {
+        let settled = self.settled().await?;
         let sql = self.sql().await?;
-        let (found, types) = self.settled().await?.selected(&sql, tables).await?;
+        let (found, types) = settled.selected(&sql, tables).await?;
+        self.spare.keep(sql);
         let (mapping, policies) = (self.options.mapping(), self.value_policies());
         let schemas: Vec<_> = found
             .iter()
@@ -190,6 +214,15 @@ impl Source for PostgresSource {
 
     async fn attach(&self, request: AttachRequest<'_>) -> Result<Attached> {
         attach::attach(self.settled().await?.as_ref(), request).await
+    }
+
+    async fn sizes(&self, tables: &[&TableSchema]) -> Result<Vec<u64>> {
+        let sql = self.sql().await?;
+        let oids: Vec<u32> =
+            tables.iter().map(|table| u32::try_from(table.id).unwrap_or(0)).collect();
+        let sizes = load_sizes(&sql, &oids).await?;
+        self.spare.keep(sql);
+        Ok(sizes)
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Result<TableSnapshot> {

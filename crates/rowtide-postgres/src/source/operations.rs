@@ -11,7 +11,6 @@ use super::slot::{self, Slot};
 use super::{PostgresSource, ddl_events, partition, publication};
 use crate::client::{Sql, get};
 use crate::quote::identifier;
-use crate::replication::ReplicationConnection;
 
 /// A pipeline that was just stopped may hold its slot for a moment still.
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -37,13 +36,17 @@ impl SourceOperations for PostgresSource {
     async fn is_of(&self, identity: &SourceIdentity) -> Result<bool> {
         let known = Identity::read(identity)?;
         let sql = self.sql().await?;
-        let mut replication =
-            ReplicationConnection::connect(&self.options, &self.names.application).await?;
-        Ok(known.is_of(&Server::identify(&sql, &mut replication).await?))
+        let mut replication = self.replication().await?;
+        let server = Server::identify(&sql, &mut replication).await?;
+        self.spare.keep(sql);
+        self.spare_replication.keep(replication);
+        Ok(known.is_of(&server))
     }
 
     async fn head(&self) -> Result<Checkpoint> {
-        let (_, _, head) = head(&self.sql().await?).await?;
+        let sql = self.sql().await?;
+        let (_, _, head) = head(&sql).await?;
+        self.spare.keep(sql);
         Ok(Checkpoint::single(partition(), Offset(head)))
     }
 
@@ -51,6 +54,7 @@ impl SourceOperations for PostgresSource {
         let sql = self.sql().await?;
         let (number, version, head) = head(&sql).await?;
         let slot = Slot::load(&sql, &self.names.slot, number).await?;
+        self.spare.keep(sql);
         let behind = |position: Option<u64>| position.map(|position| head.saturating_sub(position));
         let confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
         Ok(SourceStatus {

@@ -45,6 +45,7 @@ pub(super) async fn preflight(
     let publications = publication::load(&check.sql, &source.names, facts.version).await?;
     check.tables(&publications).await?;
     check.slot(&facts).await?;
+    source.spare.keep(check.sql);
     Ok(check.findings)
 }
 

@@ -1,42 +1,36 @@
 //! Copying one table: its fence, and disjoint parts under one exported snapshot.
 //!
-//! A coordinator locks the table against schema changes, opens the snapshot, notes what it sees
-//! and exports it; it lives until the last part is done. Each part has a connection of its own
-//! and takes ranges of pages from a shared list.
+//! A session locks the table against schema changes, opens the snapshot, notes what it sees, and
+//! becomes the first part. It exports the snapshot for further parts, each with a session of its
+//! own and a lock of its own. All take ranges of pages from a shared list.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod rows;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow_select::filter::filter_record_batch;
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use rowtide_core::traits::{CopyExceptions, SnapshotPart, SnapshotRequest, TableSnapshot};
-use rowtide_core::{
-    Error, Fence, Offset, Op, Result, TableSchema, ValuePolicies, XidSnapshot, fault,
-};
+use rowtide_core::{Error, Fence, Offset, Result, TableSchema, ValuePolicies, XidSnapshot, fault};
 use tokio_postgres::CopyOutStream;
 
 use super::PostgresSource;
-use super::columns::{Columns, NULL_KEY, Texts, mask};
 use super::identity::parse_lsn;
-use super::policy::{needs_text, with_text_columns};
+use super::policy::with_text_columns;
 use super::slot::writers;
-use super::table_buffer::value_error;
+use super::spare::Spare;
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{Sql, get};
 use crate::error::from_driver;
-use crate::protocol::Malformed;
-use crate::protocol::copy::{BinaryRows, TextRow, binary_field};
 use crate::quote::{identifier, literal, table_name};
 use crate::types::TypeMap;
-use crate::value::ValueError;
+pub(crate) use rows::RowReader;
 
 /// Tables smaller than this are read by one part.
 const SMALL: u64 = 16 << 20;
@@ -44,10 +38,8 @@ const SMALL: u64 = 16 << 20;
 const RANGES_PER_PART: u64 = 8;
 /// A batch is closed before its text could overflow Arrow's 32-bit offsets.
 const BATCH_BYTES: usize = 512 << 20;
-/// What is said of a row whose `xmin` cannot be read.
-const NO_WRITER: Malformed = Malformed("a copied row does not say who wrote it");
 /// How long a copy may wait for a schema change that holds the table.
-pub(super) const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
+pub(super) const LOCK_TIMEOUT: &str = "lock_timeout = '60s'";
 /// When running transactions that are waited for are first named.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,22 +62,21 @@ pub(super) async fn open(
     let only = if partitioned { "" } else { "ONLY " };
     let name = format!("{only}{}", table_name(&table.name));
     let begin = format!(
-        "{LOCK_TIMEOUT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL {LOCK_TIMEOUT}; \
          LOCK TABLE {name} IN ACCESS SHARE MODE"
     );
     sql.execute_in_time(&doing, &begin).await?;
-    let query = "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_export_snapshot()";
-    let row = sql.row(&doing, query, &[]).await?;
-    let (xids, exported): (String, String) = (get(&row, 0)?, get(&row, 1)?);
-    let query = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, \
+    // The statement has its snapshot before it looks at the end of the log.
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text, \
+         pg_catalog.pg_current_wal_insert_lsn()::text, \
          pg_catalog.pg_relation_size($1::oid), pg_catalog.current_setting('block_size')::int8";
     let oid = u32::try_from(table.id).map_err(|_| Error::internal("a table's id is no oid"))?;
     let row = sql.row(&doing, query, &[&oid]).await?;
-    let wal_end = parse_lsn(get(&row, 0)?)?;
+    let (xids, wal_end): (String, u64) = (get(&row, 0)?, parse_lsn(get(&row, 1)?)?);
     // NULL of a table whose name is another one's by now, which is found out below.
-    let bytes = get::<Option<i64>>(&row, 1)?.unwrap_or(0);
+    let bytes = get::<Option<i64>>(&row, 2)?.unwrap_or(0);
     let bytes = u64::try_from(bytes).unwrap_or(0);
-    let block = u64::try_from(get::<i64>(&row, 2)?).unwrap_or(8192).max(1);
+    let block = u64::try_from(get::<i64>(&row, 3)?).unwrap_or(8192).max(1);
     let locked = current(source, &sql, table).await?;
     check_columns(source, &sql, table, &locked).await?;
 
@@ -100,10 +91,9 @@ pub(super) async fn open(
         ranges: Mutex::new(ranges),
         batch_bytes: request.batch_bytes.clamp(1, BATCH_BYTES),
         policies: source.value_policies(),
-        _coordinator: sql,
+        spare: source.spare.clone(),
     });
-    let opening = (0..lanes).map(|_| Part::open(source, Arc::clone(&shared), &exported));
-    let parts = futures::future::try_join_all(opening).await?;
+    let parts = open_parts(source, (sql, shared), lanes).await?;
     Ok(TableSnapshot {
         fence: Fence::Xids(XidSnapshot::parse(&xids, Offset(wal_end))?),
         position,
@@ -111,6 +101,23 @@ pub(super) async fn open(
         estimated_bytes: (!partitioned).then_some(bytes),
         parts: parts.into_iter().map(|part| Box::new(part) as Box<dyn SnapshotPart>).collect(),
     })
+}
+
+/// The session that has the snapshot, and as many others as are missing, as parts.
+async fn open_parts(
+    source: &PostgresSource,
+    (sql, shared): (Sql, Arc<Shared>),
+    lanes: usize,
+) -> Result<Vec<Part>> {
+    if lanes <= 1 {
+        return Ok(vec![Part::of(sql, shared)]);
+    }
+    let doing = format!("copying {}", shared.table.name);
+    let query = "SELECT pg_catalog.pg_export_snapshot()";
+    let exported: String = get(&sql.row(&doing, query, &[]).await?, 0)?;
+    let opening = (1..lanes).map(|_| Part::open(source, Arc::clone(&shared), &exported));
+    let others = futures::future::try_join_all(opening).await?;
+    Ok(std::iter::once(Part::of(sql, shared)).chain(others).collect())
 }
 
 /// Waits until every transaction that runs now has ended.
@@ -209,8 +216,8 @@ struct Shared {
     ranges: Mutex<VecDeque<Range>>,
     batch_bytes: usize,
     policies: ValuePolicies,
-    /// Keeps the snapshot and the lock.
-    _coordinator: Sql,
+    /// Takes the sessions that are done.
+    spare: Spare<Sql>,
 }
 
 impl Shared {
@@ -233,7 +240,8 @@ impl Shared {
 
 /// One lane.
 struct Part {
-    sql: Sql,
+    /// In a transaction that keeps the snapshot and the lock, until all is read.
+    sql: Option<Sql>,
     shared: Arc<Shared>,
     rows: RowReader,
     copy: Option<Pin<Box<CopyOutStream>>>,
@@ -242,7 +250,7 @@ struct Part {
 impl Part {
     async fn open(source: &PostgresSource, shared: Arc<Shared>, exported: &str) -> Result<Self> {
         let sql = source.sql().await?;
-        // Never wait for this lock: who waits for the coordinator's would be waited for here, and
+        // Never wait for this lock: who waits for the first one's would be waited for here, and
         // the server cannot see that the two connections belong together. The copy starts again.
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; \
@@ -251,8 +259,13 @@ impl Part {
             shared.name
         );
         sql.execute(&format!("copying {}", shared.table.name), &begin).await?;
+        Ok(Self::of(sql, shared))
+    }
+
+    /// The part that reads on a session with the snapshot and the lock.
+    fn of(sql: Sql, shared: Arc<Shared>) -> Self {
         let rows = RowReader::new(&shared.table, &shared.policies);
-        Ok(Self { sql, shared, rows, copy: None })
+        Self { sql: Some(sql), shared, rows, copy: None }
     }
 
     fn doing(&self) -> String {
@@ -261,6 +274,7 @@ impl Part {
 
     /// Begins the next range; false when none is left.
     async fn begin(&mut self) -> Result<bool> {
+        let Some(sql) = &self.sql else { return Ok(false) };
         let Some(range) = self.shared.next_range() else { return Ok(false) };
         let condition = self.shared.condition(range);
         let columns = self.shared.table.columns.iter();
@@ -272,10 +286,18 @@ impl Part {
             self.shared.name,
             if self.rows.binary { "binary" } else { "text" }
         );
-        let copy = self.sql.client().copy_out(&statement).await;
+        let copy = sql.client().copy_out(&statement).await;
         self.copy = Some(Box::pin(copy.map_err(|error| from_driver(&self.doing(), error))?));
         self.rows.begin();
         Ok(true)
+    }
+
+    /// Everything is read: another copy may have the session.
+    async fn end(&mut self) {
+        let Some(sql) = self.sql.take() else { return };
+        if sql.execute(&self.doing(), "COMMIT").await.is_ok() {
+            self.shared.spare.keep(sql);
+        }
     }
 }
 
@@ -284,6 +306,7 @@ impl SnapshotPart for Part {
     async fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
         loop {
             if self.copy.is_none() && !self.begin().await? {
+                self.end().await;
                 return self.rows.take();
             }
             let Some(copy) = &mut self.copy else { continue };
@@ -301,190 +324,8 @@ impl SnapshotPart for Part {
     }
 
     fn exceptions(&mut self) -> Result<CopyExceptions> {
-        Ok(std::mem::take(&mut self.rows.taken))
+        Ok(self.rows.take_exceptions())
     }
-}
-
-/// Copied rows on their way into a batch.
-pub(crate) struct RowReader {
-    columns: Columns,
-    pub(crate) binary: bool,
-    header: BinaryRows,
-    scratch: Vec<u8>,
-    rows: usize,
-    /// Rows that are left out.
-    refused: Vec<u32>,
-    bytes: usize,
-    /// The memory that `rows` take, about.
-    pub(crate) held: usize,
-    /// The transaction that wrote each row, if that is read behind the columns.
-    writers: Option<Vec<u64>>,
-    /// What became of values of the rows that are being read, and of those taken last.
-    found: CopyExceptions,
-    taken: CopyExceptions,
-}
-
-impl RowReader {
-    pub(crate) fn new(table: &Arc<TableSchema>, policies: &ValuePolicies) -> Self {
-        Self {
-            columns: Columns::new(Arc::clone(table), policies),
-            binary: Columns::read_binary(table) && !needs_text(table, policies),
-            header: BinaryRows::default(),
-            scratch: Vec::new(),
-            rows: 0,
-            refused: Vec::new(),
-            bytes: 0,
-            held: 0,
-            writers: None,
-            found: CopyExceptions::default(),
-            taken: CopyExceptions::default(),
-        }
-    }
-
-    /// The same for rows with one more column behind all others: `xmin`.
-    pub(crate) fn with_writers(self) -> Self {
-        Self { writers: Some(Vec::new()), ..self }
-    }
-
-    /// A new copy begins, with a header of its own.
-    pub(crate) fn begin(&mut self) {
-        self.header = BinaryRows::default();
-    }
-
-    #[inline]
-    pub(crate) fn row(&mut self, message: &Bytes) -> Result<()> {
-        let read = if self.binary { self.binary_row(message)? } else { self.text_row(message)? };
-        if read {
-            let judged = self.columns.end_row();
-            if !judged.refused.is_empty() {
-                self.leave_out(message, &judged.refused);
-            }
-            self.found.replaced.add(judged.replaced);
-            self.rows += 1;
-            self.bytes += message.len();
-            self.held += self.columns.row_bytes.max(message.len()) + self.columns.take_growth();
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn leave_out(&mut self, message: &[u8], why: &[(usize, &'static str)]) {
-        let texts = if self.binary { None } else { texts(message, self.columns.places.len()) };
-        let refused = self.columns.refused(Op::Insert, why, texts.as_ref());
-        self.held += refused.byte_size();
-        self.found.refused.push(refused);
-        self.refused.push(u32::try_from(self.rows).unwrap_or(u32::MAX));
-    }
-
-    #[inline]
-    fn binary_row(&mut self, message: &[u8]) -> Result<bool> {
-        let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
-        let fields = builders.len() + usize::from(self.writers.is_some());
-        let Some(mut cursor) = self.header.row(message, fields)? else {
-            return Ok(false);
-        };
-        for (index, builder) in builders.iter_mut().enumerate() {
-            let appended = match binary_field(&mut cursor)? {
-                None if is_key.get(index).copied().unwrap_or(false) => Err(NULL_KEY),
-                None => {
-                    builder.append_null();
-                    Ok(())
-                }
-                Some(value) => builder.append_binary(value),
-            };
-            if let Err(error) = appended {
-                judge.value((index, builder), error, None).map_err(|error| {
-                    let place = places.get(index).copied().unwrap_or(usize::MAX);
-                    value_error(table, place, None, error)
-                })?;
-            }
-        }
-        if let Some(writers) = &mut self.writers {
-            let xid = binary_field(&mut cursor)?.and_then(|xid| <[u8; 4]>::try_from(xid).ok());
-            writers.push(u32::from_be_bytes(xid.ok_or(NO_WRITER)?).into());
-        }
-        Ok(true)
-    }
-
-    fn text_row(&mut self, message: &[u8]) -> Result<bool> {
-        let Columns { builders, is_key, judge, places, table, .. } = &mut self.columns;
-        let fields = builders.len() + usize::from(self.writers.is_some());
-        let mut row = TextRow::new(message, fields)?;
-        for (index, builder) in builders.iter_mut().enumerate() {
-            let field = row.field(&mut self.scratch)?;
-            let appended = match field {
-                Some(Some(text)) => builder.append_text(text),
-                Some(None) if is_key.get(index).copied().unwrap_or(false) => Err(NULL_KEY),
-                Some(None) => {
-                    builder.append_null();
-                    Ok(())
-                }
-                None => Err(ValueError::Malformed("the copied line ends before it")),
-            };
-            if let Err(error) = appended {
-                judge.value((index, builder), error, field.flatten()).map_err(|error| {
-                    let place = places.get(index).copied().unwrap_or(usize::MAX);
-                    value_error(table, place, None, error)
-                })?;
-            }
-        }
-        if let Some(writers) = &mut self.writers {
-            let xid = row.field(&mut self.scratch)?.flatten();
-            let xid = xid.and_then(|xid| std::str::from_utf8(xid).ok()?.parse::<u64>().ok());
-            writers.push(xid.ok_or(NO_WRITER)?);
-        }
-        if !row.is_done() {
-            let name = &table.name;
-            return Err(Error::internal(format!("a copied line of {name} is too long")));
-        }
-        Ok(true)
-    }
-
-    /// Who wrote each of the rows that [`Self::take`] is going to give.
-    pub(crate) fn take_writers(&mut self) -> Option<Vec<u64>> {
-        let writers = std::mem::take(self.writers.as_mut()?);
-        let mut refused = self.refused.iter().peekable();
-        let is_kept = |row: &usize| refused.next_if(|next| **next as usize == *row).is_none();
-        Some((0..writers.len()).filter(is_kept).map(|row| writers[row]).collect())
-    }
-
-    pub(crate) fn take(&mut self) -> Result<Option<(RecordBatch, u64)>> {
-        if self.rows == 0 {
-            return Ok(None);
-        }
-        let columns = self.columns.take(self.rows, &self.refused)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let schema = self.columns.table.arrow();
-        let mut batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        self.taken = std::mem::take(&mut self.found);
-        if !self.refused.is_empty() {
-            let out = mask(self.rows, &self.refused);
-            let key = &self.columns.table.key;
-            if !key.is_empty() {
-                self.taken.keys = Some(filter_record_batch(&batch.project(key)?, &out)?);
-            }
-            let kept: BooleanArray = out.iter().map(|out| out.map(|out| !out)).collect();
-            batch = filter_record_batch(&batch, &kept)?;
-            self.refused.clear();
-        }
-        let bytes = std::mem::take(&mut self.bytes);
-        self.rows = 0;
-        self.held = 0;
-        Ok(Some((batch, u64::try_from(bytes).unwrap_or(u64::MAX))))
-    }
-}
-
-/// The texts of a copied line.
-fn texts(message: &[u8], columns: usize) -> Option<Texts> {
-    let mut row = TextRow::new(message, columns).ok()?;
-    let mut scratch = Vec::new();
-    let mut cells = Vec::with_capacity(columns);
-    for _ in 0..columns {
-        let cell = row.field(&mut scratch).ok()??;
-        let text = cell.map(|text| serde_json::Value::from(String::from_utf8_lossy(text)));
-        cells.push(Some(text.unwrap_or_default()));
-    }
-    Some(Texts(cells))
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ struct Demand {
     /// Idle progress is wanted at once.
     hurried: AtomicBool,
     hurry: Notify,
+    /// Nothing has arrived for a moment.
+    quiet: AtomicBool,
+    fell_quiet: Notify,
 }
 
 impl Demand {
@@ -60,6 +63,17 @@ impl Demand {
         while !self.is_wanted() {
             self.notify.notified().await;
         }
+    }
+
+    /// Takes note of whether something arrived just now.
+    fn hear(&self, quiet: bool) {
+        if self.quiet.swap(quiet, Ordering::AcqRel) != quiet && quiet {
+            self.fell_quiet.notify_one();
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
     }
 
     /// Waits until somebody is in a hurry.
@@ -97,6 +111,12 @@ impl ChangeStream for PostgresStream {
 
     fn head(&self) -> u64 {
         self.progress.head()
+    }
+
+    async fn quiet(&mut self) {
+        while !self.demand.is_quiet() {
+            self.demand.fell_quiet.notified().await;
+        }
     }
 
     fn hurry(&self) {

@@ -10,7 +10,6 @@ use super::identity::parse_lsn;
 use super::stream::{Start, start_on};
 use super::{PostgresSource, partition};
 use crate::quote::identifier;
-use crate::replication::ReplicationConnection;
 
 impl PostgresSource {
     /// Follows `tables` from now on, by a temporary slot and the existing publication
@@ -24,8 +23,7 @@ impl PostgresSource {
         publication: &str,
         buffer_bytes: usize,
     ) -> Result<Box<dyn ChangeStream>> {
-        let mut connection =
-            ReplicationConnection::connect(&self.options, &self.names.application).await?;
+        let mut connection = self.replication().await?;
         let slot = format!("rowtide_tap_{:016x}", rand::random::<u64>());
         let doing = "creating a temporary replication slot";
         let command = format!(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
 use rowtide_core::canonical::{BucketSet, Encoder};
+use rowtide_core::view::KeyRange;
 use rowtide_core::{Error, Result, TableSchema};
 
 use super::Shown;
@@ -50,6 +51,23 @@ pub(super) fn keys(
     let names = names.join(", ");
     let chunks = literals.chunks(KEYS);
     Ok(chunks.map(|some| format!("({names}) IN (VALUES {})", some.join(", "))).collect())
+}
+
+/// The rows in a range of keys, whose columns are `columns`. Text is in the order of its bytes,
+/// whatever order its column has.
+pub(super) fn range(table: &TableSchema, columns: &[&Shown], range: &KeyRange) -> Result<String> {
+    let names = columns.iter().map(|column| column.name.clone());
+    let names: Option<Vec<String>> = names.collect();
+    let names = names.ok_or_else(|| Error::internal("a key's column is not read"))?;
+    let column = |at: usize| {
+        let field = &table.columns[table.key[at]].field;
+        match field.data_type() {
+            DataType::Utf8 => format!("{} COLLATE \"C\"", names[at]),
+            _ => names[at].clone(),
+        }
+    };
+    let value = |at: usize, value: &str| format!("{}::{}", literal(value), columns[at].sql_type);
+    Ok(range.condition(column, value))
 }
 
 /// A value's canonical form in a form that the server reads: of floats that is not the same.

@@ -9,6 +9,7 @@ mod form;
 mod lanes;
 mod parts;
 mod pieces;
+mod wording;
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use futures::StreamExt;
 use rowtide_core::canonical::{Digest, Encoder};
-use rowtide_core::view::{Moment, RowsOf, TableView, ViewRequest, ViewedRows};
+use rowtide_core::view::{Moment, RowsOf, TableView, ViewRequest, ViewedRows, Wording};
 use rowtide_core::{Error, Result, TableSchema};
 use tokio_postgres::{CopyOutStream, Row};
 
@@ -30,6 +31,7 @@ pub(crate) use self::parts::{find, parts_of};
 pub(crate) use self::pieces::Part;
 
 use self::form::Forms;
+use self::lanes::Host;
 use self::pieces::{Piece, Pieces};
 use crate::client::{Sql, get};
 use crate::error::from_driver;
@@ -83,8 +85,6 @@ pub(crate) struct PostgresView {
     forms: Option<Forms>,
     todo: Todo,
     copy: Option<(Pin<Box<CopyOutStream>>, Instant)>,
-    /// More connections with the same snapshot, once they are needed.
-    lanes: Option<Vec<Sql>>,
     /// The keys of the rows to give, if only some are.
     wanted: Option<HashSet<u64>>,
 }
@@ -102,8 +102,13 @@ impl PostgresView {
     ///
     /// # Errors
     /// `Data` if a column has a type that cannot be compared.
-    pub(crate) fn new(subject: Subject) -> Result<Self> {
+    pub(crate) fn new(mut subject: Subject) -> Result<Self> {
         let table = Arc::clone(&subject.request.plan.source);
+        if let Some(range) = &subject.request.range {
+            let columns: Vec<&Shown> = table.key.iter().map(|&at| &subject.columns[at]).collect();
+            let range = choice::range(&table, &columns, range)?;
+            subject.conditions.push(range);
+        }
         let forms: Vec<_> = subject.columns.iter().map(|column| column.form.clone()).collect();
         let key = table.is_keyed().then_some(&*table.key);
         Ok(Self {
@@ -111,7 +116,6 @@ impl PostgresView {
             forms: Forms::new(&forms, key).filter(|_| !subject.may_refuse),
             todo: Todo::Conditions(VecDeque::new()),
             copy: None,
-            lanes: None,
             wanted: None,
             table,
             subject,
@@ -141,21 +145,16 @@ impl PostgresView {
     }
 
     /// Asks of every piece, by several connections at once if there are many, what `query` makes of
-    /// it, and gathers the answers from `none` on.
-    async fn ask<T: Clone>(
-        &mut self,
+    /// it, and gathers the answers.
+    async fn ask<T>(
+        &self,
         query: impl Fn(String) -> String,
         answers: (T, impl Fn(&mut T, &Row) -> Result<()>),
-    ) -> Result<Vec<T>> {
-        if self.lanes.is_none() {
-            let pages = self.subject.parts.iter().filter_map(|part| part.pages).sum();
-            let Subject { sql, connect, whole, .. } = &self.subject;
-            self.lanes = Some(lanes::open(sql, connect, (whole, pages)).await);
-        }
-        let lanes = self.lanes.iter().flatten().chain([&self.subject.sql]);
-        let lanes: Vec<&Sql> = lanes.collect();
+    ) -> Result<T> {
+        let Subject { sql, connect, whole, doing, request, .. } = &self.subject;
+        let host = Host { sql, connect, share: &*request.share, whole, doing };
         let query = |piece: &Piece| query(self.from(piece, None));
-        lanes::ask(&lanes, (&self.subject.doing, self.pieces()), query, answers).await
+        lanes::ask(host, self.pieces(), query, answers).await
     }
 
     /// Begins the next statement; false when none is left.
@@ -179,6 +178,7 @@ impl PostgresView {
             names.join(", "),
             if self.subject.reader.binary { "binary" } else { "text" }
         );
+        self.subject.request.share.turn().await;
         let began = Instant::now();
         let copy = self.subject.sql.client().copy_out(&statement).await;
         let copy = copy.map_err(|error| from_driver(&self.subject.doing, error))?;
@@ -217,15 +217,14 @@ impl TableView for PostgresView {
         &self.subject.moment
     }
 
+    fn wording(&self) -> Option<&dyn Wording> {
+        Some(self)
+    }
+
     async fn digest(&mut self, bucket_bits: u32) -> Result<Option<Digest>> {
         let Some(forms) = self.forms.clone() else { return Ok(None) };
         let query = |from: String| forms.sums(&from, bucket_bits);
-        let digests = self.ask(query, (Digest::empty(bucket_bits), add_sum)).await?;
-        let merged = digests.into_iter().reduce(|mut all, one| {
-            all.merge(&one);
-            all
-        });
-        Ok(merged)
+        self.ask(query, (Digest::empty(bucket_bits), add_sum)).await.map(Some)
     }
 
     async fn count(&mut self) -> Result<u64> {
@@ -242,7 +241,7 @@ impl TableView for PostgresView {
             *count += u64::try_from(get::<i64>(row, 0)?).unwrap_or(0);
             Ok(())
         };
-        Ok(self.ask(query, (0, add)).await?.into_iter().sum())
+        self.ask(query, (0, add)).await
     }
 
     async fn begin(&mut self, rows: RowsOf) -> Result<()> {

@@ -69,6 +69,13 @@ impl Pieces {
         Some(Piece { name, condition })
     }
 
+    /// How many pages are left, as far as is known.
+    pub(crate) fn left(&self) -> u64 {
+        let open = self.open.as_ref().and_then(|(part, from)| Some(part.pages? - from));
+        let rest = self.parts.as_slice().iter().filter_map(|part| part.pages);
+        open.unwrap_or(0).saturating_add(rest.sum())
+    }
+
     /// Learns how long the last piece took.
     pub(crate) fn took(&mut self, time: Duration) {
         let wanted = self.limit.as_secs_f64() * SHARE;
@@ -115,6 +122,28 @@ mod tests {
                 }
             }
             assert_eq!(seen, ["a", "b", "c"]);
+        }
+    }
+
+    #[test]
+    fn no_piece_takes_longer_than_allowed_however_fast_the_server_is() {
+        let limit = Duration::from_secs(1);
+        // Pages a second, which change by half from piece to piece.
+        for speed in [600_u32, 5_000, 40_000, 900_000] {
+            let part = Part { name: "a".into(), pages: Some(u64::from(speed) * 40) };
+            let mut pieces = Pieces::new(vec![part], limit);
+            let (mut number, mut longest) = (0, Duration::ZERO);
+            while let Some(piece) = pieces.next() {
+                let (from, to) = pages_of(&piece);
+                let pages = to.unwrap_or(u64::from(speed) * 40) - from;
+                let speed = if number % 2 == 0 { speed } else { speed - speed / 3 };
+                let time = Duration::from_secs_f64(pages as f64 / f64::from(speed));
+                longest = longest.max(time);
+                pieces.took(time);
+                number += 1;
+            }
+            assert!(longest <= limit, "{longest:?} at {speed} pages a second");
+            assert!((40..200).contains(&number), "{number} pieces at {speed} pages a second");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Copying tables into staging and putting them in place.
 
+use std::time::Instant;
+
 use rowtide_core::traits::Loader;
 use rowtide_core::{Destination, ErrorKind, MergeWrite, Phase, TableName, TablePlan, TableWrite};
 use rowtide_postgres::PostgresDestination;
 
-use crate::support::{Db, commit_at, in_time, item_rows, items, state_of};
+use crate::support::{Db, PATIENCE, commit_at, in_time, item_rows, items, state_of};
 
 pub(crate) const STAGING: &str =
     "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE '\\_\\_rowtide\\_staging%'";
@@ -113,4 +115,57 @@ pub(crate) async fn foreign_tables_are_refused(db: &Db<'_>) {
     let error = destination.load(db.pipeline(), &plan, 1).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("\"other\""), "{}", error.message());
+}
+
+/// The sessions that are known as a pipeline's.
+const SESSIONS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+     AND mode = 'ShareLock' AND granted ORDER BY pid";
+
+pub(crate) async fn sessions_go_from_one_load_to_the_next(db: &Db<'_>) {
+    let plan = items();
+    let destination = db.destination();
+    let writer = destination.open(db.pipeline()).await.unwrap();
+    let of_writer = db.sql(SESSIONS);
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = String::new();
+    // A session is kept for a moment only, which a busy machine may miss.
+    loop {
+        let lanes = destination.load(db.pipeline(), &plan, 1).await.unwrap();
+        let sessions = db.sql(SESSIONS);
+        let mut others = sessions.lines().filter(|pid| *pid != of_writer);
+        let (Some(loader), None) = (others.next(), others.next()) else {
+            panic!("one lane has one session: {sessions:?}, the writer's is {of_writer}");
+        };
+        for lane in lanes {
+            lane.finish().await.unwrap();
+        }
+        assert_eq!(db.sql(SESSIONS), of_writer, "one that nobody uses is no pipeline's");
+        if loader == before {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no load ever took the session of the one before");
+        loader.clone_into(&mut before);
+    }
+    drop(writer);
+}
+
+pub(crate) async fn a_copy_is_known_to_the_planner(db: &Db<'_>) {
+    let plan = items();
+    let destination = db.destination();
+    let mut writer = destination.open(db.pipeline()).await.unwrap();
+    let mut lanes = destination.load(db.pipeline(), &plan, 1).await.unwrap();
+    let not_null = "SELECT string_agg(attname, ',') FROM pg_attribute a \
+         JOIN pg_class c ON c.oid = a.attrelid AND c.relname LIKE '\\_\\_rowtide\\_staging%' \
+         WHERE attnum > 0 AND attnotnull";
+    assert_eq!(db.sql(not_null), "id", "before there is a row that would have to be read");
+    lanes[0].write(item_rows(&plan, &[(1, Some("one"), None), (2, None, None)])).await.unwrap();
+    for lane in lanes {
+        lane.finish().await.unwrap();
+    }
+    writer.promote(&plan).await.unwrap();
+    commit_at(&mut writer, 1).await.unwrap();
+    let known = "SELECT (SELECT count(*) FROM pg_stats WHERE tablename = 'items') = count(*), \
+         (SELECT reltuples FROM pg_class WHERE oid = 'items'::regclass) \
+         FROM pg_attribute WHERE attrelid = 'items'::regclass AND attnum > 0";
+    assert_eq!(db.sql(known), "t|2");
 }

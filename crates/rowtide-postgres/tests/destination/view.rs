@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field};
 use arrow_select::concat::concat_batches;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
 use rowtide_core::traits::Progress;
-use rowtide_core::view::{RowsOf, TableView, ViewRequest};
+use rowtide_core::view::{Fixed, RowsOf, TableView, ViewRequest};
 use rowtide_core::{
     Destination, Error, ErrorKind, MergeWrite, MetadataColumns, Mode, Phase, Result, TablePlan,
     TableWrite,
@@ -25,6 +25,8 @@ async fn open(db: &Db<'_>, plan: &TablePlan) -> Result<Box<dyn TableView>> {
         pipeline: db.pipeline().into(),
         plan: plan.clone(),
         condition: None,
+        range: None,
+        share: Fixed::of(3),
         batch_bytes: 1_000,
         statement: Duration::from_millis(20),
     };
@@ -306,6 +308,37 @@ pub(crate) async fn history_without_a_key_is_a_multiset(db: &Db<'_>) {
         ],
     );
     assert_eq!(standing(db, &plan).await, ["(,,)", "(1,a,\"\")", "(1,a,)"]);
+}
+
+/// A history of more events than one statement looks at: its parts are the whole.
+pub(crate) async fn a_long_history_is_read_in_parts(db: &Db<'_>) {
+    let history = history(vec![0]);
+    db.begin(&history).await;
+    db.sql(
+        "INSERT INTO items (id, name, note, _rowtide_op, _rowtide_position, _rowtide_seq, \
+         _rowtide_unchanged) \
+         SELECT k, CASE WHEN n < 4 OR k % 7 > 0 THEN 'name ' || n END, \
+         CASE n WHEN 0 THEN 'note ' || k END, \
+         CASE WHEN n = 0 THEN 'snapshot' WHEN n = 4 AND k % 7 = 0 THEN 'delete' ELSE 'update' END, \
+         10 + n, CASE WHEN n > 0 THEN k END, \
+         CASE WHEN n > 0 AND (n < 4 OR k % 7 > 0) THEN '{note}'::text[] END \
+         FROM generate_series(0, 4) n, generate_series(1, 84000) k",
+    );
+    let mut view = look(db, &history).await;
+    let digest = view.digest(6).await.unwrap().unwrap();
+    assert_eq!(view.count().await.unwrap(), 72_000);
+    assert_eq!(digest.rows(), 72_000);
+    let encoder = Encoder::new(&history.source).unwrap();
+    let mut again = Digest::empty(6);
+    view.begin(RowsOf::All).await.unwrap();
+    let mut seen = 0;
+    while let Some(viewed) = view.next().await.unwrap() {
+        seen += viewed.rows.num_rows();
+        encoder.sum_up(&viewed.rows, &mut again).unwrap();
+    }
+    assert_eq!((seen, again), (72_000, digest));
+    let found = read(&mut view, keys(&history, &[7, 8]), &history).await;
+    assert_eq!(shown(&history, &found), ["(8,\"name 4\",\"note 8\")"]);
 }
 
 pub(crate) async fn types_of_other_systems_are_looked_at(db: &Db<'_>) {

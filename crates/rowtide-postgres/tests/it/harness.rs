@@ -190,6 +190,7 @@ fn every_scenario(db: &Db<'_>) {
         identity::only_the_same_log_is_gone_on_with,
         identity::a_gap_in_a_publication_ends_the_stream,
         preflight::findings_name_the_fix,
+        preflight::what_version_14_needs_for_partitions_is_told,
         preflight::tables_without_identity_are_refused_before_anything_is_made,
         secure::wrong_credentials_are_access_errors,
     }

@@ -85,6 +85,38 @@ pub(crate) async fn findings_name_the_fix(db: &Db<'_>) {
     ));
 }
 
+/// With a publication that somebody else made, version 14 alone needs the right to make one: for a
+/// moment, at each start with a partitioned table.
+pub(crate) async fn what_version_14_needs_for_partitions_is_told(db: &Db<'_>) {
+    db.sql(
+        "create table whole (id int primary key) partition by range (id); \
+         create table part partition of whole for values from (0) to (9); \
+         create table plain (id int primary key); \
+         create role reader login replication; grant usage on schema public to reader; \
+         grant select on whole, part, plain to reader; \
+         create publication theirs for table whole, plain with (publish_via_partition_root = true)",
+    );
+    let source = db.source_with("r", |options| {
+        options.user = Some("reader".into());
+        options.publication = Some("theirs".into());
+    });
+    let needed = db.server.major() < Major::V15;
+    let all = findings(&source, &["plain", "whole"]).await;
+    assert_eq!(errors(&all).len(), usize::from(needed), "{all:#?}");
+    if let Some(finding) = errors(&all).first() {
+        assert!(finding.message.contains("detached partitions"), "{all:#?}");
+        db.sql(finding.fix.as_ref().unwrap());
+        assert!(errors(&findings(&source, &["plain", "whole"]).await).is_empty());
+    }
+    assert!(errors(&findings(&source, &["plain"]).await).is_empty());
+    // What is printed for a role of its own says so too.
+    let told = findings(&db.source("p"), &["whole"]).await;
+    let fix = told.iter().filter_map(|finding| finding.fix.as_ref());
+    let fix = fix.filter(|fix| fix.contains("CREATE ROLE rowtide")).next().unwrap();
+    assert_eq!(fix.contains("GRANT CREATE ON DATABASE"), needed, "{fix}");
+    db.sql("drop owned by reader; drop role reader");
+}
+
 pub(crate) async fn tables_without_identity_are_refused_before_anything_is_made(db: &Db<'_>) {
     db.sql("create table t (id int primary key); create table keyless (v int)");
     let source = db.source("p");

@@ -8,7 +8,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
-use rowtide_core::view::{Inspect, RowsOf, TableView, ViewRequest};
+use rowtide_core::view::{Fixed, Inspect, RowsOf, TableView, ViewRequest};
 use rowtide_core::{
     DeleteMode, Error, ErrorKind, MetadataColumns, Mode, Result, Source, TablePlan, TableSchema,
 };
@@ -32,6 +32,8 @@ pub(crate) fn request(pipeline: &str, plan: &TablePlan) -> ViewRequest {
         pipeline: pipeline.into(),
         plan: plan.clone(),
         condition: None,
+        range: None,
+        share: Fixed::of(3),
         batch_bytes: 10_000,
         statement: Duration::from_millis(20),
     }

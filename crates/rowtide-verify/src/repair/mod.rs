@@ -8,9 +8,10 @@
 //! While the pipeline is held, the destination is everything below its checkpoint, and nothing
 //! else. A row of the source that still has the version it was read with has not changed since, and
 //! the checkpoint lies behind its change: it is exactly what belongs there, or what belongs there
-//! is nothing. One commit can be decoded before it is visible, so the destination's row must not
-//! have been touched either since it was looked at, some time before. What has moved on either side
-//! is left to the next round.
+//! is nothing. A commit can be decoded long before it is visible, so the source is looked at once
+//! more only when it shows everything that the destination may have; where that takes long the
+//! pipeline goes on, and nothing is written. Nor may the destination's row have been touched since
+//! it was looked at, some time before. What has moved on either side is left to the next round.
 //!
 //! The rows are written as an epoch of their own, with the checkpoint unchanged: what follows in
 //! the log is applied to them as to all others. Nothing is written where both sides are equal, so
@@ -27,13 +28,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::try_join;
-use rowtide_core::canonical::Encoder;
 use rowtide_core::view::TableView;
 use rowtide_core::{Checkpoint, Error, Result, ledger};
 use tokio::time::Instant;
 
 use self::plan::Fix;
 use self::rows::Rows;
+use self::sql::Statements;
 use crate::check::Check;
 use crate::sight::{Pair, Wanted, look};
 
@@ -46,6 +47,11 @@ const KEYS_AT_ONCE: usize = 10_000;
 const BYTES_AT_ONCE: usize = 64 << 20;
 /// The pause before rows that had moved are tried again.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long commits that cannot be seen yet are waited for before the pipeline is held.
+const SEEN_BEFORE: Duration = Duration::from_secs(10);
+/// How long while it is held: at first, and at last, if nothing came of it.
+const SEEN_MEANWHILE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// What is to be done about rows that differ.
 #[derive(Clone, Copy)]
@@ -68,16 +74,17 @@ impl Repairer<'_> {
         let mut done =
             Repaired { planned: matches!(self.how, Repair::Plan), ..Repaired::default() };
         let mut wanted = wanted;
-        let mut idle = 0;
+        let (mut idle, mut patience) = (0, SEEN_MEANWHILE.0);
         while wanted.len() > 0 && idle < self.check.options.rounds && !self.check.budget.is_over() {
             let before = done.rows();
             let mut left = HashSet::new();
             for some in wanted.parts(KEYS_AT_ONCE)? {
-                left.extend(self.some(&some, &mut done).await?);
+                left.extend(self.some(&some, patience, &mut done).await?);
             }
             wanted = wanted.among(&left)?;
             if done.rows() == before && wanted.len() > 0 {
                 idle += 1;
+                patience = (patience * 2).min(SEEN_MEANWHILE.1);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -86,7 +93,12 @@ impl Repairer<'_> {
     }
 
     /// Makes those right that stand still; tells which are to be tried again.
-    async fn some(&self, wanted: &Wanted, done: &mut Repaired) -> Result<HashSet<u64>> {
+    async fn some(
+        &self,
+        wanted: &Wanted,
+        patience: Duration,
+        done: &mut Repaired,
+    ) -> Result<HashSet<u64>> {
         let table = &*self.check.request.plan.source;
         let what = (wanted, table);
         let Pair { mut source, mut destination } = self.check.pair().await?;
@@ -99,20 +111,29 @@ impl Repairer<'_> {
             let (theirs, unread) =
                 rows::read(destination.as_mut(), what, (&self.check.budget, usize::MAX)).await?;
             debug_assert!(unread.is_empty());
-            self.plan(wanted, (&ours, &theirs), done)?;
+            self.plan((wanted, destination.as_ref()), (&ours, &theirs), done)?;
             return Ok(left);
         };
         let seen = look(destination.as_mut(), what, &self.check.budget).await?;
         drop(destination);
         tokio::time::sleep(self.check.options.still).await;
+        let all = || wanted.hashes().into_iter().chain(left.iter().copied()).collect();
+        // Nobody is held for what takes long.
+        if !self.check.until_visible(SEEN_BEFORE).await? {
+            return Ok(all());
+        }
         let held = engine.hold(&table.name).await?;
         let since = Instant::now();
         if !self.is_same_table(held.as_ref()) {
             let changed = format!("table {}: it has changed since it was compared", table.name);
-            return Err(Error::unavailable(changed).of_one_table().with_hint("verify it again"));
+            return Err(Error::schema_drift(changed).of_one_table().with_hint("verify it again"));
+        }
+        // INVARIANT: the pipeline is held by now: nothing more is told of in the log.
+        if !self.check.until_visible(patience).await? {
+            return Ok(all());
         }
         let (still, theirs) = try_join(self.now(what), self.there(held.checkpoint(), what)).await?;
-        let Some(theirs) = theirs else { return Ok(wanted.hashes().into_iter().collect()) };
+        let Some(theirs) = theirs else { return Ok(all()) };
         let mut fixes = Vec::new();
         for hash in wanted.hashes() {
             if ours.of(hash) != still.of(hash) || !theirs.has(hash, seen.of(hash)) {
@@ -138,8 +159,9 @@ impl Repairer<'_> {
         &self,
         what: (&Wanted, &rowtide_core::TableSchema),
     ) -> Result<crate::sight::Sight> {
-        let mut view = self.check.ends.0.view(self.check.request.clone()).await?;
-        look(view.as_mut(), what, &self.check.budget.without_pause()).await
+        let budget = self.check.budget.without_pause();
+        let mut view = self.check.source(&budget).await?;
+        look(view.as_mut(), what, &budget).await
     }
 
     /// The destination's rows at `checkpoint`; `None` if it is not there.
@@ -148,12 +170,11 @@ impl Repairer<'_> {
         checkpoint: &Checkpoint,
         what: (&Wanted, &rowtide_core::TableSchema),
     ) -> Result<Option<Rows>> {
-        let mut view: Box<dyn TableView> =
-            self.check.ends.1.view(self.check.request.clone()).await?;
+        let budget = self.check.budget.without_pause();
+        let mut view = self.check.destination(&budget).await?;
         if view.moment().checkpoint != *checkpoint {
             return Ok(None);
         }
-        let budget = self.check.budget.without_pause();
         Ok(Some(rows::read(view.as_mut(), what, (&budget, usize::MAX)).await?.0))
     }
 
@@ -192,23 +213,25 @@ impl Repairer<'_> {
     /// Tells what would be done.
     fn plan(
         &self,
-        wanted: &Wanted,
+        (wanted, destination): (&Wanted, &dyn TableView),
         (ours, theirs): (&Rows, &Rows),
         done: &mut Repaired,
     ) -> Result<()> {
         let plan = &self.check.request.plan;
         let fix = |hash: u64| plan::fix(plan, hash, (ours, theirs));
         let fixes: Vec<Fix> = wanted.hashes().into_iter().filter_map(fix).collect();
-        if self.check.options.show_values {
-            let encoder = Encoder::new(&plan.source)?;
-            let room = self.check.options.listed.saturating_sub(done.statements.len());
-            for fix in fixes.iter().take(room) {
-                for statement in sql::statements(plan, fix, (ours, theirs, &encoder))? {
-                    done.tell(statement);
-                }
-            }
-        }
         done.add(&fixes);
+        let Some(wording) = destination.wording().filter(|_| self.check.options.show_values) else {
+            return Ok(());
+        };
+        let listed = fixes.len().min(self.check.options.listed.saturating_sub(done.listed));
+        done.unlisted += (fixes.len() - listed) as u64;
+        done.listed += listed;
+        let at = (destination.moment().checkpoint.position(), crate::verifier::now());
+        let statements = Statements::new(plan, wording);
+        for write in write::writes(plan, &fixes[..listed], (ours, theirs), at)? {
+            done.statements.extend(statements.of(&write)?);
+        }
         Ok(())
     }
 }

@@ -29,6 +29,17 @@ pub struct Repaired {
     /// What would be done as SQL for the destination, if values are shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<String>,
+    /// Rows for which no statement is listed, because there are too many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unlisted: u64,
+    /// Rows for which there is one.
+    #[serde(skip)]
+    pub(super) listed: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_none(rows: &u64) -> bool {
+    *rows == 0
 }
 
 impl Repaired {
@@ -52,11 +63,5 @@ impl Repaired {
         self.holds += 1;
         let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.longest_hold = self.longest_hold.max(time);
-    }
-
-    pub(super) fn tell(&mut self, statement: String) {
-        if !self.statements.contains(&statement) {
-            self.statements.push(statement);
-        }
     }
 }

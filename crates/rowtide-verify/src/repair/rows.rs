@@ -48,10 +48,10 @@ pub(crate) async fn read(
         if bytes > most {
             break;
         }
+        budget.breathe().await;
         view.begin(portion).await?;
         while let Some(some) = view.next().await? {
             bytes += rows.add(some, &all, &encoder)?;
-            budget.breathe().await;
         }
         for hash in hashes {
             unread.remove(&hash);

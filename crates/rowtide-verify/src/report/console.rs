@@ -41,6 +41,17 @@ pub fn sentence(table: &TableReport) -> String {
     said
 }
 
+/// A value among other words: in quotes where it could be taken for something else, or is seen badly.
+pub fn shown(value: Option<&str>) -> String {
+    let Some(text) = value else { return "NULL".to_owned() };
+    let is_plain = !text.is_empty()
+        && text != "NULL"
+        && text.trim() == text
+        && !text.starts_with('"')
+        && !text.contains(char::is_control);
+    if is_plain { text.to_owned() } else { format!("{text:?}") }
+}
+
 /// All tables in one sentence.
 pub fn summary(report: &Report) -> String {
     let count =

@@ -1,6 +1,6 @@
 //! The differing rows as CSV: a line per row, and per column that differs in it.
 
-use super::Report;
+use super::{Report, shown};
 use crate::compare::{Difference, Shown};
 
 const HEADINGS: &str = "table,verdict,row,key,difference,rows_at_source,rows_at_destination,column,nature,source,\
@@ -12,7 +12,7 @@ pub fn csv(report: &Report) -> String {
     for table in &report.tables {
         let head = [table.table.to_string(), table.verdict.as_str().to_owned()];
         if table.differences.is_empty() {
-            line(&mut out, head.iter().map(String::as_str).chain([""; 9]));
+            line(&mut out, head.iter().map(|cell| Some(cell.as_str())).chain([None; 9]));
         }
         for difference in &table.differences {
             rows(&mut out, &head, difference);
@@ -26,33 +26,36 @@ fn rows(out: &mut String, head: &[String; 2], difference: &Difference) {
     let theirs = difference.at_destination.to_string();
     let (key, kind) = (key_text(&difference.key), difference.kind.to_string());
     let row = [&difference.row, &key, &kind, &ours, &theirs];
-    let head = || head.iter().chain(row).map(String::as_str);
+    let natures: Vec<String> =
+        difference.columns.iter().map(|one| one.nature.to_string()).collect();
+    let head = || {
+        let cells = head.iter().chain(row).map(String::as_str);
+        cells.map(|cell| Some(cell).filter(|cell| !cell.is_empty()))
+    };
     if difference.columns.is_empty() {
-        line(out, head().chain([""; 4]));
+        line(out, head().chain([None; 4]));
     }
-    for column in &difference.columns {
-        let nature = column.nature.to_string();
-        let source = column.source.as_deref().unwrap_or_default();
-        let destination = column.destination.as_deref().unwrap_or_default();
-        line(out, head().chain([&column.column, nature.as_str(), source, destination]));
+    for (column, nature) in difference.columns.iter().zip(&natures) {
+        let (source, destination) = (column.source.as_deref(), column.destination.as_deref());
+        let told = [Some(&*column.column), Some(nature.as_str()), source, destination];
+        line(out, head().chain(told));
     }
 }
 
 /// A key as `column=value` pairs.
 pub(super) fn key_text(key: &[Shown]) -> String {
-    let pair = |shown: &Shown| {
-        let value = shown.value.as_deref().unwrap_or("NULL");
-        format!("{}={value}", shown.column)
-    };
+    let pair = |one: &Shown| format!("{}={}", one.column, shown(one.value.as_deref()));
     key.iter().map(pair).collect::<Vec<_>>().join(", ")
 }
 
-fn line<'a>(out: &mut String, cells: impl Iterator<Item = &'a str>) {
-    let quoted = |cell: &str| {
+/// Nothing stands for NULL, `""` for an empty text, as where PostgreSQL writes CSV.
+fn line<'a>(out: &mut String, cells: impl Iterator<Item = Option<&'a str>>) {
+    let quoted = |cell: Option<&str>| {
+        let Some(cell) = cell else { return String::new() };
         // A spreadsheet would take these for formulas.
         let formula = cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err();
         let text = if formula { format!("'{cell}") } else { cell.to_owned() };
-        match text.contains([',', '"', '\n', '\r']) {
+        match text.is_empty() || text.contains([',', '"', '\n', '\r']) {
             true => format!("\"{}\"", text.replace('"', "\"\"")),
             false => text,
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::csv::key_text;
-use super::{Report, TableReport, sentence, summary};
+use super::{Report, TableReport, sentence, shown, summary};
 use crate::Verdict;
 use crate::compare::Difference;
 
@@ -88,8 +88,13 @@ fn row(out: &mut String, difference: &Difference) {
     if difference.columns.is_empty() {
         let _ = writeln!(out, "{head}<td></td><td></td><td></td><td></td></tr>");
     }
+    // Without values no key is told either; rows without a key tell no columns.
+    let shows = !difference.key.is_empty();
     for column in &difference.columns {
-        let value = |value: &Option<String>| value.as_deref().map(escaped).unwrap_or_default();
+        let value = |value: &Option<String>| match shows {
+            true => escaped(&shown(value.as_deref())),
+            false => String::new(),
+        };
         let _ = writeln!(
             out,
             "{head}<td><code>{}</code></td><td>{}</td><td><code>{}</code></td>\

@@ -15,7 +15,7 @@ use crate::compare::Difference;
 use crate::sight::Wanted;
 use crate::{Extent, Repaired, Verdict};
 
-pub use console::{sentence, summary};
+pub use console::{sentence, shown, summary};
 pub use csv::csv;
 pub use html::html;
 
@@ -28,6 +28,9 @@ pub struct Report {
     pub extent: Extent,
     /// The condition that the rows fulfil.
     pub condition: Option<String>,
+    /// The range of keys that was compared, if only one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_range: Option<String>,
     /// When it began, in microseconds since 1970 UTC.
     pub started_at: i64,
     /// When it ended.

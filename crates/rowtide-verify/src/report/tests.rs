@@ -2,7 +2,7 @@
 
 use rowtide_core::TableName;
 
-use super::{Report, TableReport, Trouble, csv, html, sentence, summary};
+use super::{Report, TableReport, Trouble, csv, html, sentence, shown, summary};
 use crate::compare::{ColumnDifference, Difference, Kind, Nature, Shown};
 use crate::report::Disagreement;
 use crate::{Extent, Verdict};
@@ -35,6 +35,7 @@ fn report(tables: Vec<TableReport>) -> Report {
         pipeline: "p".into(),
         extent: Extent::Full,
         condition: None,
+        key_range: None,
         started_at: 0,
         ended_at: 1,
         tables,
@@ -76,6 +77,27 @@ fn values_cannot_become_formulas_in_a_spreadsheet() {
     assert_eq!(lines[2], "public.u,equal,,,,,,,,,");
     let columns = lines[0].split(',').count();
     assert_eq!(lines[2].split(',').count(), columns);
+}
+
+#[test]
+fn null_empty_and_blanks_stay_apart() {
+    let words: Vec<String> =
+        [None, Some(""), Some("NULL"), Some("a "), Some("\u{1b}[2J"), Some("a b"), Some("'x'")]
+            .into_iter()
+            .map(shown)
+            .collect();
+    let expected = ["NULL", "\"\"", "\"NULL\"", "\"a \"", "\"\\u{1b}[2J\"", "a b", "'x'"];
+    assert_eq!(words, expected);
+    let mut one = differing();
+    let column = &mut one.differences[0].columns[0];
+    (column.source, column.destination) = (Some(String::new()), None);
+    let told = report(vec![one]);
+    assert!(csv(&told).ends_with(",value differs,\"\",\n"), "{}", csv(&told));
+    let page = html(&told, "");
+    assert!(
+        page.contains("<code>&quot;&quot;</code>") && page.contains("<code>NULL</code>"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn histories_are_repaired_and_nothing_else_is_touched() {
             }
             // What was done to a row before it was damaged is visible: else its absence could be
             // taken for one that is right.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            world.until_seen().await;
             let found = repaired(&world).await;
             assert!(found.trouble.is_none(), "{:?} {found:#?}", world.shape);
             // What stands still and differs is repaired, or was never written.

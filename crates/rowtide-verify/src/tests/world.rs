@@ -1,6 +1,6 @@
 //! Two tables, writers at the source, and a pipeline between them that lags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) source: BTreeMap<u64, Stored>,
     pub(super) destination: Vec<Stored>,
     log: Vec<Vec<Change>>,
+    /// Places in the log of what is not to be seen yet.
+    unseen: BTreeSet<usize>,
     pub(super) applied: usize,
     pub(super) clock: u64,
     /// Nothing is applied meanwhile.
@@ -72,13 +74,14 @@ impl World {
             sums_up: random.random_bool(0.5),
             lag: *[1, 20, 200].get(random.random_range(0..3_usize)).unwrap(),
             stalls: random.random_bool(0.2),
-            unseen: *[0, 2, 200].get(random.random_range(0..3_usize)).unwrap(),
+            unseen: *[0, 2, 200, 6_000].get(random.random_range(0..4_usize)).unwrap(),
         };
         let state = State {
             random,
             source: BTreeMap::new(),
             destination: Vec::new(),
             log: Vec::new(),
+            unseen: BTreeSet::new(),
             applied: 0,
             clock: 0,
             held: false,
@@ -125,12 +128,12 @@ impl World {
         loop {
             let wait = self.lock().random.random_range(0..=pause);
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            let changes = self.commit(slots.clone());
+            let (place, changes) = self.commit(slots.clone());
             let unseen = self.lock().random.random_range(0..=self.shape.unseen);
             if unseen > 0 {
                 tokio::time::sleep(Duration::from_millis(unseen)).await;
             }
-            self.show(changes);
+            self.show(place, changes);
             if self.lock().stopped {
                 return;
             }
@@ -138,7 +141,7 @@ impl World {
     }
 
     /// Puts a transaction in the log; it is not to be seen yet.
-    fn commit(&self, slots: std::ops::Range<u64>) -> Vec<(u64, Option<Cells>)> {
+    fn commit(&self, slots: std::ops::Range<u64>) -> (usize, Vec<(u64, Option<Cells>)>) {
         let keyed = self.shape.keyed;
         let mut state = self.lock();
         let mut changes = BTreeMap::new();
@@ -150,12 +153,15 @@ impl World {
         }
         let before = |slot: &u64| state.source.get(slot).map(|(cells, _)| cells.clone());
         let logged = changes.iter().map(|(slot, after)| (before(slot), after.clone())).collect();
+        let place = state.log.len();
         state.log.push(logged);
-        changes.into_iter().collect()
+        state.unseen.insert(place);
+        (place, changes.into_iter().collect())
     }
 
-    fn show(&self, changes: Vec<(u64, Option<Cells>)>) {
+    fn show(&self, place: usize, changes: Vec<(u64, Option<Cells>)>) {
         let mut state = self.lock();
+        state.unseen.remove(&place);
         state.clock += 1;
         let clock = state.clock;
         for (slot, cells) in changes {
@@ -163,6 +169,14 @@ impl World {
                 Some(cells) => state.source.insert(slot, (cells, clock)),
                 None => state.source.remove(&slot),
             };
+        }
+    }
+
+    /// Waits until everything can be seen that is in the log now.
+    pub(super) async fn until_seen(&self) {
+        let waited_for = self.lock().unseen.clone();
+        while !self.lock().unseen.is_disjoint(&waited_for) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -258,6 +272,10 @@ impl Inspect for End {
         };
         let schema = (*request.plan.source).clone();
         Ok(Box::new(View { end: self.clone(), schema, rows, moment, asked: Vec::new() }))
+    }
+
+    async fn until_visible(&self, _: &TableSchema, patience: Duration) -> Result<bool> {
+        Ok(tokio::time::timeout(patience, self.world.until_seen()).await.is_ok())
     }
 }
 

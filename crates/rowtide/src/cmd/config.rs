@@ -7,8 +7,8 @@ use rowtide_engine::config;
 
 use crate::cli::Config;
 use crate::configuration::Unchecked;
-use crate::output;
 use crate::registry::CONNECTORS;
+use crate::{metrics, output};
 
 /// Prints what was asked for.
 pub(super) fn execute(arguments: Config) -> Result<ExitCode> {
@@ -19,6 +19,7 @@ pub(super) fn execute(arguments: Config) -> Result<ExitCode> {
         }
         Config::Schema => output::print_json(&config::json_schema(CONNECTORS))?,
         Config::Reference => output::print_as_is(&config::reference(CONNECTORS))?,
+        Config::Metrics => output::print_as_is(&metrics::reference())?,
         #[cfg(all(feature = "postgres", feature = "duckdb"))]
         Config::Types(arguments) => {
             output::print_as_is(&super::types::reference(arguments.lines)?)?;

@@ -17,7 +17,7 @@ use crate::configuration::Unchecked;
 use crate::control::Answering;
 use crate::output::{self, Output, Progress};
 use crate::verification::{Desk, schedule};
-use crate::{control, registry, signals};
+use crate::{control, metrics, registry, signals};
 
 /// How long a look into the destination may take that only tells how patient to be.
 const PEEK: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
     let monitor = Monitor::default();
     let began = Instant::now();
     output.note(&format!("pipeline {}", configuration.pipeline));
+    let _serving = metrics::serve(&configuration, &monitor, output).await?;
 
     let checked = preflight(&configuration, (source.as_ref(), destination.as_ref()), output);
     tokio::select! {
@@ -47,7 +48,7 @@ pub(super) async fn execute(arguments: Run, output: &Output) -> Result<ExitCode>
     let schedule = configuration.settings.verify.schedule.clone();
     let _scheduled = schedule.map(|schedule| schedule::start(Arc::clone(&desk), schedule));
     let answering = Answering { requests: asking, desk };
-    let _control = match control::listen(&configuration, answering) {
+    let _control = match control::listen(&configuration, answering).await {
         Ok(listening) => Some(listening),
         Err(error) => {
             tracing::warn!(%error, "`rowtide table` cannot reach this run: no control socket");
@@ -92,6 +93,9 @@ fn configuration_of(arguments: &Run) -> Result<Configuration> {
     let mut unchecked = Unchecked::gather(&arguments.pipeline)?;
     if arguments.once {
         unchecked.draft.set_boolean("run.once", true, "--once");
+    }
+    if let Some(address) = &arguments.metrics_listen {
+        unchecked.draft.set_text("metrics.listen", address, "--metrics-listen");
     }
     if let Some(mode) = arguments.mode {
         unchecked.draft.set_text("run.mode", mode.as_str(), "--mode");

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rowtide_core::view::RangeText;
 use rowtide_core::{Error, Result};
-use rowtide_engine::config::{Configuration, parse_duration};
+use rowtide_engine::config::{Configuration, parse_duration, parse_size};
 use rowtide_engine::{Activity, Environment, Monitor, Pipeline, Requests, RunMode};
 use rowtide_verify::{Extent, Report, TableReport};
 
 use crate::cli::Verify;
 use crate::output::Output;
-use crate::verification::{Asked, Desk, Mending};
-use crate::{configuration, control, registry, signals};
+use crate::verification::{Asked, Budget, Desk, Mending};
+use crate::{configuration, control, metrics, registry, signals};
 
 /// How often it is looked whether the pipeline has come to follow the log.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -23,11 +24,15 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub(super) async fn execute(arguments: Verify, output: &Output) -> Result<ExitCode> {
     let configuration = configuration::load(&arguments.pipeline)?;
     let asked = asked(&arguments)?;
+    show::prepare(&arguments)?;
     let tell = |table: &TableReport| show::progress(table, output);
     let report = match control::verify(&configuration, &asked, &tell).await? {
         Some(report) => report,
         None => run_for_the_time(configuration, &asked, (&tell, output)).await?,
     };
+    if let Some(path) = &arguments.metrics_file {
+        metrics::write(path, &report)?;
+    }
     show::report(&report, &arguments, output)?;
     Ok(ExitCode::from(report.exit_code()))
 }
@@ -44,16 +49,30 @@ fn asked(arguments: &Verify) -> Result<Asked> {
         (None, true) => Extent::Since,
         (None, false) => Extent::Full,
     };
-    let timeout = arguments.timeout.as_deref().map(|text| {
-        parse_duration(text).map_err(|expected| Error::config(format!("--timeout: {expected}")))
-    });
+    let duration = |option: &str, text: &Option<String>| {
+        let parsed = text.as_deref().map(parse_duration).transpose();
+        parsed.map_err(|expected| Error::config(format!("{option}: {expected}")))
+    };
+    let max_lag = arguments.max_lag.as_deref().map(parse_size).transpose();
+    let budget = Budget {
+        connections: arguments.connections.map(usize::from),
+        statement: duration("--statement", &arguments.statement)?,
+        max_lag_bytes: max_lag
+            .map_err(|expected| Error::config(format!("--max-lag: {expected}")))?,
+    };
+    // Of each table once it is known; what is no range at all is told before anything runs.
+    if let Some(range) = &arguments.key_range {
+        range.parse::<RangeText>()?;
+    }
     Ok(Asked {
         tables: arguments.table.clone(),
         condition: arguments.condition.clone(),
         extent,
         show_values: arguments.show_values,
         listed: arguments.limit,
-        timeout: timeout.transpose()?,
+        key_range: arguments.key_range.clone(),
+        budget,
+        timeout: duration("--timeout", &arguments.timeout)?,
         mending: match (arguments.repair, arguments.dry_run) {
             (false, _) => Mending::None,
             (true, true) => Mending::Plan,

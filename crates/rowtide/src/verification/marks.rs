@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch};
-use rowtide_core::view::{Inspect, RowsOf, ViewRequest};
+use rowtide_core::view::{Fixed, Inspect, RowsOf, ViewRequest};
 use rowtide_core::{Error, Mode, Result, TableName, TablePlan, ledger};
 
 /// By table, the mark of its last verification that found it equal.
@@ -25,6 +25,8 @@ pub(crate) async fn read(destination: &dyn Inspect, pipeline: &str) -> Result<Ma
         plan,
         // The name of a pipeline holds no quote.
         condition: Some(format!("pipeline = '{pipeline}' AND mark IS NOT NULL")),
+        range: None,
+        share: Fixed::of(1),
         batch_bytes: 1 << 20,
         statement: Duration::from_secs(10),
     };

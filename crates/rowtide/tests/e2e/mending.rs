@@ -51,6 +51,16 @@ const SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replicati
 const RECREATED: &str = "SELECT pg_create_logical_replication_slot('rowtide_case', 'pgoutput')";
 const TABLES: [&str; 3] = ["public.kept", "public.bag", "public.long"];
 
+/// What `_rowtide.repairs` tells of the tables that were put right.
+const TOLD: &str = "SELECT source_table || ' ' || kind || ' ' || differing FROM _rowtide.repairs
+     WHERE key IS NULL AND position > 0 ORDER BY 1";
+const MENDED: [&str; 4] = [
+    "bag mended {\"removed\":1,\"written\":2}",
+    "kept mended {\"removed\":4,\"written\":4}",
+    "long mended {\"removed\":1,\"written\":3}",
+    "soft mended {\"removed\":3,\"written\":2}",
+];
+
 fn caught_up() -> Option<Case> {
     let case = Case::start(SCHEMA)?;
     case.config(RULES);
@@ -91,6 +101,7 @@ fn copied(case: &Case) -> Vec<String> {
 #[test]
 fn a_lost_slot_is_followed_by_a_repair_where_it_is_asked_for() {
     let Some(case) = caught_up() else { return };
+    let mut told = Vec::new();
     for recreated in [false, true] {
         let before = copied(&case);
         case.sql(SLOT);
@@ -110,6 +121,9 @@ fn a_lost_slot_is_followed_by_a_repair_where_it_is_asked_for() {
         put_right(&ended, "soft", (2, 3));
         put_right(&ended, "bag", (2, 1));
         put_right(&ended, "long", (3, 1));
+        told.extend(MENDED.map(str::to_owned));
+        told.sort();
+        assert_eq!(case.rows(TOLD), told);
         assert_eq!(copied(&case), before);
         case.compare(&TABLES);
         compare_soft(&case);
@@ -257,6 +271,7 @@ fn a_warehouse_in_postgresql_is_repaired_as_well() {
     put_right(&ended, "soft", (2, 3));
     put_right(&ended, "bag", (2, 1));
     put_right(&ended, "long", (3, 1));
+    assert_eq!(there.sql(TOLD).lines().collect::<Vec<_>>(), MENDED);
     there.case.sql(AFTER);
     cli(&there.case, &["run", "--once"]).success().unwrap();
     for table in ["public.kept", "public.soft", "public.bag", "public.long"] {

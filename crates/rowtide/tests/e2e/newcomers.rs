@@ -198,6 +198,35 @@ fn a_table_that_is_made_again_between_two_runs_is_copied_again() {
     case.settle(&["public.kept", "public.t"]);
 }
 
+/// What stopped a table says nothing of another one of its name.
+#[test]
+fn one_that_takes_the_name_of_a_stopped_table_is_copied() {
+    let Some(there) = Warehouse::start(
+        &format!(
+            "{SCHEMA};\nCREATE TABLE t (id int PRIMARY KEY, v int);\nINSERT INTO t VALUES (1, 1)"
+        ),
+        "",
+    ) else {
+        return;
+    };
+    let case = &there.case;
+    case.once();
+    there.sql("ALTER TABLE t ADD CONSTRAINT small CHECK (v < 9)");
+    case.sql("UPDATE t SET v = 10");
+    let run = case.run(&["--once"]).run(LIMIT).unwrap();
+    assert!(run.code() == 5 && run.stderr.contains("small"), "{run:?}");
+    // The same table stays as it is.
+    let run = case.run(&["--once"]).run(LIMIT).unwrap();
+    assert!(run.code() == 5 && run.stderr.contains("small"), "{run:?}");
+    case.sql("DROP TABLE t;\nCREATE TABLE t (id int PRIMARY KEY, w text);\nINSERT INTO t VALUES (2, 'w')");
+    case.once();
+    there.compare("public.t", "made again");
+    case.sql("UPDATE t SET w = 'x';\nUPDATE kept SET v = 3");
+    case.once();
+    there.compare("public.t", "followed");
+    there.compare("public.kept", "followed");
+}
+
 #[test]
 fn nothing_is_judged_before_it_is_known_what_the_destination_remembers() {
     let Some(case) = started("") else { return };

@@ -16,17 +16,17 @@ const SCHEMA: &str = "CREATE TABLE a (id bigint PRIMARY KEY, name text, amount n
          i % 5 = 0, ARRAY['x', NULL, i::text] FROM generate_series(1, 5000) i;
      INSERT INTO b SELECT i % 50, 'y' || i % 7 FROM generate_series(1, 1000) i";
 
-fn report(verified: &Finished) -> serde_json::Value {
+pub(crate) fn report(verified: &Finished) -> serde_json::Value {
     serde_json::from_str(&verified.stdout).unwrap_or_else(|_| panic!("{verified:?}"))
 }
 
-fn table<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+pub(crate) fn table<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
     let tables = report["tables"].as_array().unwrap();
     tables.iter().find(|table| table["table"]["name"] == name).unwrap()
 }
 
 /// Runs `sql` in the file, as its owner.
-fn duckdb(case: &Case, sql: &str) {
+pub(crate) fn duckdb(case: &Case, sql: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let file = DuckdbDestination::new(DuckdbOptions::new(case.file())).unwrap();
     runtime.block_on(file.execute(sql)).unwrap_or_else(|error| panic!("{sql}: {}", error.chain()));
@@ -211,4 +211,44 @@ fn a_schedule_compares_by_itself_and_keeps_the_verdicts() {
     })
     .unwrap();
     there.case.stop(running);
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_refused_before_the_work() {
+    let Some(case) = Case::start("CREATE TABLE a (id int PRIMARY KEY)") else { return };
+    case.once();
+    let place = case.directory.path().join("nowhere/found.csv").display().to_string();
+    let refused = cli(&case, &["verify", "--csv", &place]);
+    assert_eq!(refused.code(), 4, "{refused:?}");
+    assert!(refused.stderr.contains("could not write the report"), "{refused:?}");
+    let verdicts = "SELECT count(*)::VARCHAR FROM _rowtide.verify";
+    assert_eq!(case.rows(verdicts), ["0"], "something was compared");
+}
+
+#[test]
+fn a_table_that_cannot_be_looked_at_is_told_with_its_side_and_a_code() {
+    let Some(there) = Warehouse::start(SCHEMA, "") else { return };
+    let case = &there.case;
+    case.once();
+    let verify = || cli(case, &["verify", "--table", "public.a"]);
+    there.sql("ALTER TABLE public.a RENAME TO gone");
+    let gone = verify();
+    assert_eq!(gone.code(), 5, "{gone:?}");
+    assert!(gone.stdout.contains("at the destination: the table public.a was dropped"), "{gone:?}");
+    there.sql("CREATE VIEW public.a AS SELECT * FROM public.gone");
+    let view = verify();
+    assert_eq!(view.code(), 3, "{view:?}");
+    assert!(view.stdout.contains("at the destination: public.a is a view"), "{view:?}");
+    there.sql("DROP VIEW public.a; ALTER TABLE public.gone RENAME TO a");
+    // A value of a row is not told, what it takes to repair it neither, unless it is asked for.
+    there.sql("UPDATE public.a SET name = 'CONFIDENTIAL' WHERE id = 7");
+    let words = ["verify", "--table", "public.a", "--repair", "--dry-run"];
+    let plan = cli(case, &words);
+    assert_eq!(plan.code(), 1, "{plan:?}");
+    assert!(plan.stdout.contains("with --show-values it is told as SQL"), "{plan:?}");
+    assert!(!format!("{plan:?}").contains("CONFIDENTIAL"), "{plan:?}");
+    there.sql("UPDATE public.a SET name = NULL WHERE id < 40");
+    let plan = cli(case, &[&words[..], &["--show-values", "--limit", "3"]].concat());
+    assert!(plan.stdout.contains("INSERT INTO \"public\".\"a\""), "{plan:?}");
+    assert!(plan.stdout.contains("23 more rows take: --limit lists more"), "{plan:?}");
 }

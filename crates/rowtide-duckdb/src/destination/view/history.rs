@@ -38,6 +38,8 @@ pub(super) struct History {
     moves: bool,
     /// Whether an event stands twice, and whether a copied row does.
     repeated: (bool, bool),
+    /// How many events there are.
+    events: u64,
     /// Columns whose values are equal to others than themselves, so that their text is compared.
     inexact: Vec<usize>,
 }
@@ -62,12 +64,14 @@ impl History {
             count(connection, &sql).map(|found| found > 0)
         };
         let moved = format!("SELECT count(*) FROM ({events}) WHERE o = 'insert' AND len(u) > 0");
+        let total = format!("SELECT count(*) FROM {target}");
         let columns = plan.source.columns.iter().enumerate();
         let inexact = columns.filter(|(_, column)| !is_exact(column.field.data_type()));
         Ok(Self {
             since: since(connection, &events)?,
             left_out: left_out(connection, &events, plan)?,
             moves: count(connection, &moved)? > 0,
+            events: u64::try_from(count(connection, &total)?).unwrap_or(0),
             repeated: (
                 twice("p, s", STREAMED)?,
                 !key.is_empty() && twice(&format!("p{by}"), COPIED)?,
@@ -82,8 +86,18 @@ impl History {
         &self.metadata
     }
 
-    /// Selects `columns` of the rows that all `events` have come to.
-    pub(super) fn rows(&self, events: &str, (columns, key): (&[usize], &[usize])) -> String {
+    /// How many events there are.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Selects `columns` of the rows that all `events` have come to; those that stand twice are
+    /// looked for among `placed`.
+    pub(super) fn rows(
+        &self,
+        (events, placed): (&str, &str),
+        (columns, key): (&[usize], &[usize]),
+    ) -> String {
         let shown = places(columns);
         let all = events;
         let events = &self.lasting(events);
@@ -105,9 +119,9 @@ impl History {
         let mut rows = format!(
             "SELECT {shown} FROM (SELECT {values}o, {last} FROM ({filled})) WHERE n = 1 AND {LIVE}"
         );
-        for (is_so, by, which) in [
-            (self.repeated.0, "p, s".to_owned(), STREAMED),
-            (self.repeated.1, format!("p, {by}"), COPIED),
+        for (is_so, (by, all), which) in [
+            (self.repeated.0, ("p, s".to_owned(), placed), STREAMED),
+            (self.repeated.1, (format!("p, {by}"), all), COPIED),
         ] {
             if is_so {
                 let number = format!("row_number() OVER (PARTITION BY {by}) AS n");

@@ -9,6 +9,28 @@ use crate::error::During;
 use crate::ffi::Connection;
 use crate::quote::{Ident, TableRef, join};
 
+/// How many events of a history are looked at together.
+const EVENTS_AT_ONCE: u64 = 200_000;
+/// Values up to this length need no care.
+const LONG: u64 = 64 << 10;
+
+/// One of so many parts of a history, by the hash of what tells its rows apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    number: u64,
+    of: u64,
+}
+
+impl Part {
+    /// Holds of what is in it, by the hash of `values`.
+    fn holds(part: Option<&Self>, values: &str) -> String {
+        match part {
+            Some(Self { number, of }) => format!("hash({values}) % {of}::UBIGINT = {number}"),
+            None => "true".to_owned(),
+        }
+    }
+}
+
 /// The rows of a target that stand for rows of the source.
 pub(super) struct Relation {
     target: TableRef,
@@ -64,12 +86,16 @@ impl Relation {
         if plan.mode == Mode::Append {
             let key: Vec<_> = relation.key.iter().map(|&at| &relation.values[at]).collect();
             let history = History::read(connection, (&relation.target, plan), &key)?;
-            relation.refuse_unknown(connection, &history)?;
             relation.history = Some(history);
+            relation.refuse_unknown(connection)?;
         }
         for (misfit, at) in misfits.iter().zip(first..) {
-            let sql = relation.rows(&[at], None);
-            let found = count(connection, &format!("SELECT count(*) FROM ({sql}) WHERE c{at}"))?;
+            let mut found = 0;
+            for part in relation.parts() {
+                let sql = relation.rows(&[at], None, part.as_ref());
+                let sql = format!("SELECT count(*) FROM ({sql}) WHERE c{at}");
+                found += count(connection, &sql)?;
+            }
             if found > 0 {
                 return Err(drift(format!(
                     "table {}: {}, and holds {found} values that are none of that type",
@@ -85,9 +111,46 @@ impl Relation {
         &self.name
     }
 
+    /// Which columns are the key.
+    pub(super) fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    /// The parts whose rows are selected one after the other: `None` alone for all at once. Where
+    /// rows moved between keys, they cannot be told apart by keys.
+    pub(super) fn parts(&self) -> Vec<Option<Part>> {
+        let Some(history) = self.history.as_ref().filter(|history| !history.moves()) else {
+            return vec![None];
+        };
+        match history.events().div_ceil(EVENTS_AT_ONCE) {
+            0 | 1 => vec![None],
+            of => (0..of).map(|number| Some(Part { number, of })).collect(),
+        }
+    }
+
+    /// Whether a value may be long, as far as DuckDB remembers of its columns.
+    pub(super) fn has_long_values(&self, connection: &Connection) -> Result<bool> {
+        let columns = self.values.iter().take(self.names.len());
+        let stats = join(columns, ", ", |value| format!("stats({value})"));
+        let sql = format!("SELECT {stats} FROM {} AS t LIMIT 1", self.target);
+        let rows = connection.query(&sql, &[]).during(|| format!("looking at {}", self.name))?;
+        let texts = rows.iter().flatten().filter_map(|cell| cell.text());
+        let lengths = texts.filter_map(|text| {
+            let (_, length) = text.split_once("Max String Length: ")?;
+            let digits = length.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse::<u64>().ok()
+        });
+        Ok(lengths.sum::<u64>() > LONG)
+    }
+
     /// Selects `columns`, each called `c` and its number, of all rows, or of those whose keys
-    /// stand in the columns `c0`, `c1` … of the table `among`.
-    pub(super) fn rows(&self, columns: &[usize], among: Option<&TableRef>) -> String {
+    /// stand in the columns `c0`, `c1` … of the table `among`; of a history only `part`.
+    pub(super) fn rows(
+        &self,
+        columns: &[usize],
+        among: Option<&TableRef>,
+        part: Option<&Part>,
+    ) -> String {
         let condition = self.condition.as_deref();
         let Some(history) = &self.history else {
             let values = join(columns, ", ", |&at| format!("{} AS c{at}", self.values[at]));
@@ -101,12 +164,12 @@ impl Relation {
         };
         // Where rows moved between keys, they are picked once it is known what they are.
         let (early, late) = if history.moves() { (None, among) } else { (among, None) };
-        let events = self.events(history, early);
+        let events = (&*self.events(history, early, part), &*self.placed(history, early, part));
         if condition.is_none() && late.is_none() {
-            return history.rows(&events, (columns, &self.key));
+            return history.rows(events, (columns, &self.key));
         }
         let all: Vec<usize> = (0..self.values.len()).collect();
-        let rows = history.rows(&events, (&all, &self.key));
+        let rows = history.rows(events, (&all, &self.key));
         let picked = late.map_or("true".to_owned(), |_| self.among(|at| format!("x.c{at}")));
         let keys = self.beside(late);
         let rows = format!("SELECT x.* FROM ({rows}) AS x{keys} WHERE {picked}");
@@ -148,8 +211,25 @@ impl Relation {
         all.join(" AND ")
     }
 
+    /// The events of a part, with all values: all those of the keys in it.
+    fn events(&self, history: &History, among: Option<&TableRef>, part: Option<&Part>) -> String {
+        let keyed = if self.key.is_empty() { 0..self.names.len() } else { 0..0 };
+        let by = self.key.iter().copied().chain(keyed);
+        let by: Vec<&str> = by.map(|at| &*self.values[at]).collect();
+        // Rows of no columns are all alike.
+        let by = if by.is_empty() { "0".to_owned() } else { by.join(", ") };
+        let condition = Part::holds(part, &by);
+        format!("{} AND {condition}", self.all_events(history, among))
+    }
+
+    /// The events of a part by their place in the log, so that all of one place are together.
+    fn placed(&self, history: &History, among: Option<&TableRef>, part: Option<&Part>) -> String {
+        let events = self.all_events(history, among);
+        format!("SELECT * FROM ({events}) WHERE {}", Part::holds(part, "p, s"))
+    }
+
     /// All events, with all values.
-    fn events(&self, history: &History, among: Option<&TableRef>) -> String {
+    fn all_events(&self, history: &History, among: Option<&TableRef>) -> String {
         let values =
             join(self.values.iter().enumerate(), "", |(at, value)| format!("{value} AS c{at}, "));
         let (metadata, keys) = (history.metadata(), self.beside(among));
@@ -158,10 +238,15 @@ impl Relation {
     }
 
     /// Refuses a history from which a present row cannot be put together.
-    fn refuse_unknown(&self, connection: &Connection, history: &History) -> Result<()> {
-        let unknown = history.unknown(&self.events(history, None), &self.key);
-        let Some(unknown) = unknown else { return Ok(()) };
-        match count(connection, &unknown)? {
+    fn refuse_unknown(&self, connection: &Connection) -> Result<()> {
+        let Some(history) = &self.history else { return Ok(()) };
+        let mut found = 0;
+        for part in self.parts() {
+            let events = self.events(history, None, part.as_ref());
+            let Some(unknown) = history.unknown(&events, &self.key) else { return Ok(()) };
+            found += count(connection, &unknown)?;
+        }
+        match found {
             0 => Ok(()),
             rows => Err(Error::data(format!(
                 "table {}: the history of {rows} rows lacks events which hold values that later \
@@ -174,7 +259,7 @@ impl Relation {
 }
 
 /// In brackets that a comment at its end does not swallow.
-fn own_line(condition: &str) -> String {
+pub(super) fn own_line(condition: &str) -> String {
     format!("({condition}\n)")
 }
 

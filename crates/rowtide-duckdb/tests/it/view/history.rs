@@ -6,7 +6,7 @@ use rowtide_core::{ErrorKind, MetadataColumns, Mode, TablePlan};
 use super::{all_rows, request, texts, view};
 use crate::support::{Place, item_fields, items, place, plan, raw, schema};
 
-fn history(plan: TablePlan) -> TablePlan {
+pub(super) fn history(plan: TablePlan) -> TablePlan {
     TablePlan { mode: Mode::Append, metadata: MetadataColumns::append(), ..plan }
 }
 

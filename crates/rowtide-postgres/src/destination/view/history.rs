@@ -6,7 +6,8 @@
 //!
 //! Every event is there once. One that is there twice shows as a row too many.
 
-use rowtide_core::{Error, Result, TablePlan};
+use arrow_schema::DataType;
+use rowtide_core::{Column, Error, Result, TablePlan};
 
 use crate::client::{Sql, get};
 use crate::quote::{identifier, literal};
@@ -19,8 +20,15 @@ struct Told {
     unchanged: Option<String>,
 }
 
+/// How many events are looked at by one statement.
+const EVENTS_AT_ONCE: i64 = 200_000;
+/// A history has so many parts at most: for each of them it is read once.
+const MOST_PARTS: i64 = 64;
+
 /// What the history holds.
 struct Facts {
+    /// How many events.
+    events: i64,
     /// What an event fulfils that no TRUNCATE or other copy made void.
     valid: String,
     /// The columns whose value some event does not repeat, as indices.
@@ -29,19 +37,41 @@ struct Facts {
     moved: bool,
 }
 
-/// Something to select from: the rows that stand, under the names of their columns. `table` is
-/// what stands behind FROM for the history.
+/// Something to select from: the rows that stand, under the names of their columns; and the same
+/// in parts, each of the rows of some keys. `table` is what stands behind FROM for the history.
 ///
 /// # Errors
 /// `Config` if the table lacks the columns that tell its history.
-pub(super) async fn rows(sql: &Sql, plan: &TablePlan, table: &str) -> Result<String> {
+pub(super) async fn rows(
+    sql: &Sql,
+    plan: &TablePlan,
+    table: &str,
+) -> Result<(String, Vec<String>)> {
     let told = told(plan)?;
     let facts = facts(sql, plan, (table, &told)).await?;
-    let query = match plan.source.is_keyed() {
-        true => keyed(plan, (table, &told), &facts),
-        false => multiset(plan, (table, &told), &facts),
+    let rows = |part: &str| {
+        let from = (table, &told, part);
+        let query = match plan.source.is_keyed() {
+            true => keyed(plan, from, &facts),
+            false => multiset(plan, from, &facts),
+        };
+        format!("({query}) AS history")
     };
-    Ok(format!("({query}) AS history"))
+    let whole = rows("true");
+    // What a row that moved between keys holds may stand under any of them.
+    let many = facts.events.div_euclid(EVENTS_AT_ONCE) + 1;
+    let told_by_text = !plan.source.is_keyed()
+        || plan.source.key.iter().all(|&at| is_told_by_text(&plan.source.columns[at]));
+    let many = if facts.moved || !told_by_text { 1 } else { many.min(MOST_PARTS) };
+    let hash = part_hash(plan);
+    // Not the remainder: that of a negative number is negative.
+    let many = many.unsigned_abs().next_power_of_two();
+    let part = |number| rows(&format!("({hash} & {}) = {number}", many - 1));
+    let parts = match many {
+        1 => vec![whole.clone()],
+        many => (0..many).map(part).collect(),
+    };
+    Ok((whole, parts))
 }
 
 fn told(plan: &TablePlan) -> Result<Told> {
@@ -64,13 +94,44 @@ fn told(plan: &TablePlan) -> Result<Told> {
     })
 }
 
+/// What tells the rows of a history apart, as a number.
+fn part_hash(plan: &TablePlan) -> String {
+    let all = 0..plan.source.columns.len();
+    let by = match plan.source.is_keyed() {
+        true => plan.source.key.clone(),
+        false => all.collect(),
+    };
+    let by = by.iter().map(|&at| identifier(plan.source.columns[at].name()));
+    let by: Vec<String> = by.collect();
+    format!("pg_catalog.hashtext(ROW({})::text COLLATE \"C\")", by.join(", "))
+}
+
+/// Whether equal values of the column have equal texts, which is not so of -0 and 0, 1.0 and 1.00.
+fn is_told_by_text(column: &Column) -> bool {
+    let native = &column.native_type;
+    match column.field.data_type() {
+        DataType::Boolean
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt32
+        | DataType::Decimal128(..)
+        | DataType::Binary
+        | DataType::Date32
+        | DataType::Timestamp(..) => true,
+        DataType::FixedSizeBinary(_) => native == "uuid",
+        DataType::Utf8 => native == "text" || native.starts_with("character varying"),
+        _ => false,
+    }
+}
+
 async fn facts(sql: &Sql, plan: &TablePlan, (table, told): (&str, &Told)) -> Result<Facts> {
     let doing = format!("looking at {}", plan.target);
     let Told { op, position, seq, unchanged } = told;
     let query = format!(
         "SELECT pg_catalog.max({position}) FILTER (WHERE {op} = 'snapshot'), \
          (SELECT ARRAY[{position}, {seq}] FROM {table} WHERE {op} = 'truncate' \
-          ORDER BY {position} DESC, {seq} DESC LIMIT 1) FROM {table}"
+          ORDER BY {position} DESC, {seq} DESC LIMIT 1), pg_catalog.count(*) FROM {table}"
     );
     let row = sql.row(&doing, &query, &[]).await?;
     let copied: Option<i64> = get(&row, 0)?;
@@ -83,7 +144,8 @@ async fn facts(sql: &Sql, plan: &TablePlan, (table, told): (&str, &Told)) -> Res
         let later = format!("({position} > {at} OR {position} = {at} AND {seq} > {order})");
         valid.push_str(&format!(" AND {later}"));
     }
-    let mut facts = Facts { valid, unrepeated: Vec::new(), moved: false };
+    let events = get(&row, 2)?;
+    let mut facts = Facts { events, valid, unrepeated: Vec::new(), moved: false };
     if let Some(unchanged) = unchanged {
         let query = format!(
             "SELECT name, pg_catalog.bool_or(moved) FROM \
@@ -99,8 +161,11 @@ async fn facts(sql: &Sql, plan: &TablePlan, (table, told): (&str, &Told)) -> Res
     Ok(facts)
 }
 
+/// What stands behind FROM for the history, what tells it, and a condition for a part of it.
+type From<'a> = (&'a str, &'a Told, &'a str);
+
 /// The source's columns as `c0`, `c1` …, and what tells the history.
-fn events(plan: &TablePlan, (table, told): (&str, &Told), valid: &str) -> String {
+fn events(plan: &TablePlan, (table, told, part): From<'_>, valid: &str) -> String {
     let columns = plan.source.columns.iter().enumerate();
     let columns = columns.map(|(at, column)| format!("{} AS c{at}", identifier(column.name())));
     let Told { op, position, seq, unchanged } = told;
@@ -114,13 +179,14 @@ fn events(plan: &TablePlan, (table, told): (&str, &Told), valid: &str) -> String
     };
     format!(
         "SELECT {}, {op} AS op, {position} AS pos, {seq} AS seq, {unchanged} AS unchanged, \
-         ({valid}) IS TRUE AS valid FROM {table} WHERE {op} <> 'truncate' AND {keyed}",
+         ({valid}) IS TRUE AS valid FROM {table} WHERE {op} <> 'truncate' AND {keyed} \
+         AND {part}",
         columns.collect::<Vec<_>>().join(", ")
     )
 }
 
 /// The last event of each key, completed.
-fn keyed(plan: &TablePlan, from: (&str, &Told), facts: &Facts) -> String {
+fn keyed(plan: &TablePlan, from: From<'_>, facts: &Facts) -> String {
     let key: Vec<String> = plan.source.key.iter().map(|at| format!("c{at}")).collect();
     let key = key.join(", ");
     let events = events(plan, from, &facts.valid);
@@ -184,7 +250,7 @@ fn moving(key: &str, events: &str) -> String {
 }
 
 /// The rows that came and did not go, of a table whose rows have no key.
-fn multiset(plan: &TablePlan, from: (&str, &Told), facts: &Facts) -> String {
+fn multiset(plan: &TablePlan, from: From<'_>, facts: &Facts) -> String {
     let count = plan.source.columns.len();
     let columns: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
     let columns = columns.join(", ");

@@ -13,7 +13,7 @@ use crate::client::get;
 use crate::quote::identifier;
 
 /// The first version that notices by itself.
-const FIRST_THAT_FORGETS: i32 = 150_000;
+pub(in crate::source) const FIRST_THAT_FORGETS: i32 = 150_000;
 
 impl Attachment<'_> {
     /// Does so, if the server is one that needs it, before tables are copied.

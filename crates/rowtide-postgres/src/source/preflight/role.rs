@@ -6,8 +6,10 @@ use rowtide_core::{Identity, Mode, Result, Severity};
 
 use super::Check;
 use super::server::Facts;
+use crate::catalog::CatalogTable;
 use crate::client::get;
 use crate::quote::{identifier, table_name};
+use crate::source::attach::FIRST_THAT_FORGETS;
 use crate::source::ddl_events;
 
 const ROLE: &str = "\
@@ -20,7 +22,7 @@ SELECT r.rolname::text, r.rolsuper,
 FROM pg_catalog.pg_roles r WHERE r.rolname = CURRENT_USER";
 
 impl Check<'_> {
-    pub(super) async fn role(&mut self, _: &Facts) -> Result<()> {
+    pub(super) async fn role(&mut self, facts: &Facts) -> Result<()> {
         let row = self.sql.row("reading the role", ROLE, &[]).await?;
         let (role, superuser): (String, bool) = (get(&row, 0)?, get(&row, 1)?);
         let (replication, create): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
@@ -34,12 +36,11 @@ impl Check<'_> {
                 format!("ALTER ROLE {quoted} REPLICATION;"),
             );
         }
-        let given = self.source.options.publication.is_some();
-        if !create && !given && self.follows_anything() {
+        if !create && let Some(why) = self.must_create(facts) {
             self.say_fix(
                 Severity::Error,
                 "role",
-                format!("{role} may not make a publication in {database}"),
+                format!("{role} may not make a publication in {database}{why}"),
                 format!("GRANT CREATE ON DATABASE {} TO {quoted};", identifier(&database)),
             );
         }
@@ -54,7 +55,7 @@ impl Check<'_> {
                 format!("as a superuser: {}", ddl_events::setup(&self.source.names)),
             );
         }
-        match self.least_privilege(&database) {
+        match self.least_privilege(&database, facts) {
             Some(fix) if superuser => {
                 let message = format!("{role} is a superuser; a role with fewer rights is enough");
                 self.say_fix(Severity::Ok, "role", message, fix);
@@ -65,15 +66,35 @@ impl Check<'_> {
     }
 
     pub(super) fn follows_anything(&self) -> bool {
-        let followed = |table: &crate::catalog::CatalogTable| {
-            table.is_candidate() && (self.modes)(&table.name) != Mode::Replace
-        };
-        self.tables.iter().any(followed)
+        self.followed().next().is_some()
+    }
+
+    fn followed(&self) -> impl Iterator<Item = &CatalogTable> {
+        self.tables
+            .iter()
+            .filter(|table| table.is_candidate() && (self.modes)(&table.name) != Mode::Replace)
+    }
+
+    /// Whether publications are made, and what is to be said of why.
+    fn must_create(&self, facts: &Facts) -> Option<&'static str> {
+        let given = self.source.options.publication.is_some();
+        if !given && self.follows_anything() {
+            return Some("");
+        }
+        self.makes_forget(facts).then_some(
+            ", as each start does for a moment: without that, PostgreSQL 14 goes on publishing the \
+             rows of detached partitions as their former table's",
+        )
+    }
+
+    /// Whether the server must be made to forget what belonged to a partitioned table.
+    fn makes_forget(&self, facts: &Facts) -> bool {
+        facts.version < FIRST_THAT_FORGETS && self.followed().any(|table| table.kind == b'p')
     }
 
     /// Everything a new role needs, with a publication that the tables' owner makes for it. A
     /// table without identity stays out of it: publishing its updates would make them fail.
-    fn least_privilege(&self, database: &str) -> Option<String> {
+    fn least_privilege(&self, database: &str, facts: &Facts) -> Option<String> {
         let names = &self.source.names;
         let fit: Vec<_> = self.tables.iter().filter(|table| table.is_candidate()).collect();
         let schemas: BTreeSet<_> = fit.iter().map(|table| identifier(&table.name.schema)).collect();
@@ -95,6 +116,12 @@ impl Check<'_> {
             schemas.join(", "),
             list(fit.iter().map(|table| table_name(&table.name)).collect()),
         );
+        if self.makes_forget(facts) {
+            sql.push_str(&format!(
+                " GRANT CREATE ON DATABASE {} TO rowtide;",
+                identifier(database)
+            ));
+        }
         if !published.is_empty() {
             sql.push_str(&format!(
                 " CREATE PUBLICATION {} FOR TABLE {published} \

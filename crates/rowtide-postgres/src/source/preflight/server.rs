@@ -5,7 +5,6 @@ use rowtide_core::{Result, Severity};
 use super::Check;
 use crate::client::get;
 use crate::options::{Origin, Streaming};
-use crate::replication::ReplicationConnection;
 use crate::source::slot::Slot;
 use crate::source::stream::{FIRST_WITH_ORIGIN, FIRST_WITH_PARALLEL};
 
@@ -116,11 +115,15 @@ impl Check<'_> {
     /// Whether a replication connection can be opened at all.
     pub(super) async fn replication(&mut self, facts: &Facts) -> Result<()> {
         let source = self.source;
-        let connected =
-            ReplicationConnection::connect(&source.options, &source.names.application).await;
-        let error = match connected {
+        let error = match source.replication().await {
             Ok(mut connection) => {
-                connection.rows("identifying the server", "IDENTIFY_SYSTEM").await.err()
+                match connection.rows("identifying the server", "IDENTIFY_SYSTEM").await {
+                    Ok(_) => {
+                        source.spare_replication.keep(connection);
+                        None
+                    }
+                    Err(error) => Some(error),
+                }
             }
             Err(error) => Some(error),
         };

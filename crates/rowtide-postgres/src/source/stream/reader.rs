@@ -152,7 +152,9 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
     async fn wait(&mut self) -> Result<()> {
         let finished = self.decoder.open().is_none();
         if self.turn.pace.is_dripping() && !(finished && self.demand.is_wanted()) {
-            tokio::time::sleep(GATHER_PAUSE).await;
+            // INVARIANT: this task has its thread to itself. The whole thread sleeps: its driver
+            // would be woken up by each piece that arrives.
+            std::thread::sleep(GATHER_PAUSE);
         }
         let began = Instant::now();
         let data = finished && self.decoder.has_transactions();
@@ -172,7 +174,9 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
                     .map_err(|error| Error::unavailable("reading the log").with_source(error))?;
                 self.turn.pace.read(read, began.elapsed());
                 self.progress.heard();
+                self.demand.hear(false);
             }
+            () = tokio::time::sleep(QUIET), if !self.demand.is_quiet() => self.demand.hear(true),
             error = raised(&mut self.alarm) => return Err(error),
             found = Untold::notice(&mut self.untold) => {
                 self.found(found)?;

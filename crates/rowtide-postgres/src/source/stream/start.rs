@@ -44,8 +44,7 @@ pub(in crate::source) async fn open(
         true => None,
         false => Some(covered(&sql).await?),
     };
-    let mut connection =
-        ReplicationConnection::connect(&source.options, &source.names.application).await?;
+    let mut connection = source.replication().await?;
     let timeout = connection.sender_timeout().await?.unwrap_or(DEFAULT_TIMEOUT);
     let (alarm, raised) = oneshot::channel();
     let (notices, noticed) = mpsc::channel(16);
@@ -59,9 +58,10 @@ pub(in crate::source) async fn open(
         covered,
         alarm: Some(raised),
         untold: Some(Untold::new(guard.known(), guard.look(), noticed)),
-        sql: Some(sql),
+        sql: Some(sql.clone()),
     };
     let mut stream = start_on(source, connection, with).await?;
+    source.spare.keep(sql);
     stream.guard = Some(tokio::spawn(guard.run(source.clone(), alarm, notices)));
     Ok(stream)
 }
@@ -128,7 +128,7 @@ pub(in crate::source) async fn start_on(
     let protocol = Protocol::with(&mut connection, source.options.streaming).await?;
     let command = command(source, &with, (from, protocol.words));
     let doing = format!("reading the log by the replication slot `{}`", with.slot);
-    let (frames, writer) =
+    let (frames, writer, thread) =
         connection.stream(&doing, &command).await.map_err(|error| lost(error, &with.slot))?;
     let mut begin = position.0;
     if let Some(sql) = sql {
@@ -145,7 +145,7 @@ pub(in crate::source) async fn start_on(
         start: begin,
         interval: (with.timeout / 3).min(Duration::from_secs(10)),
     };
-    let feedback = tokio::spawn(feedback.run());
+    let feedback = thread.spawn(feedback.run());
     let demand = Arc::new(Demand::default());
     let (sender, segments) = mpsc::channel(1);
     let policies = source.value_policies();
@@ -173,13 +173,13 @@ pub(in crate::source) async fn start_on(
         slot: with.slot,
         turn: Turn::default(),
         care,
-        watch: tokio::time::interval(silence / 4),
+        watch: thread.interval(silence / 4),
     };
     let heartbeat = source
         .options
         .heartbeat
         .map(|every| tokio::spawn(heartbeat(source.clone(), every.duration())));
-    let reader = tokio::spawn(reader.run());
+    let reader = thread.spawn(reader.run());
     Ok(PostgresStream {
         segments,
         demand,

@@ -9,6 +9,7 @@ pub mod keyless;
 pub mod ledger;
 pub mod metadata;
 pub mod names;
+pub mod once;
 pub mod ownership;
 pub mod progress;
 pub mod schema;
@@ -246,6 +247,12 @@ macro_rules! destination_conformance {
                 truncate_marks_soft_deleted_rows,
                 metadata_columns_tell_the_change,
                 append_keeps_every_event,
+            };
+            together: once::{
+                an_event_that_stands_twice_is_left_once,
+                a_copied_row_that_stands_twice_is_left_once,
+                what_is_left_once_keeps_its_place_in_the_epoch,
+                an_older_writer_leaves_nothing_once,
             };
             together: schema::{
                 a_column_is_added_with_a_fill,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rowtide_core::{Error, Result};
-use rowtide_verify::report::{csv, html, sentence, summary};
+use rowtide_verify::report::{csv, html, sentence, shown, summary};
 use rowtide_verify::{Difference, Repaired, Report, TableReport, Verdict};
 
 use crate::cli::Verify;
@@ -38,7 +38,8 @@ pub(super) fn report(report: &Report, arguments: &Verify, output: &Output) -> Re
         let internal = |error| Error::internal("the report is no JSON").with_source(error);
         return output::print_json(&serde_json::to_value(report).map_err(internal)?);
     }
-    output::print(&console(report))?;
+    // No colours stand in it: what looks like one comes from a row.
+    output::print(&console(report).replace('\u{1b}', "\\u{1b}"))?;
     for trouble in report.tables.iter().filter_map(|table| table.trouble.as_ref()) {
         if let Some(hint) = &trouble.hint {
             output.note(&format!("hint: {hint}"));
@@ -47,12 +48,26 @@ pub(super) fn report(report: &Report, arguments: &Verify, output: &Output) -> Re
     Ok(())
 }
 
+/// Makes sure that the files can be written, before the work whose result they are to hold.
+///
+/// # Errors
+/// `Unavailable` if one cannot be.
+pub(super) fn prepare(arguments: &Verify) -> Result<()> {
+    for path in [&arguments.csv, &arguments.html].into_iter().flatten() {
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| unwritable(path, error))?;
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
-    let failed = |error| {
-        Error::unavailable(format!("could not write the report {}", path.display()))
-            .with_source(error)
-    };
-    std::fs::write(path, text).map_err(failed)
+    std::fs::write(path, text).map_err(|error| unwritable(path, error))
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::unavailable(format!("could not write the report {}", path.display()))
+        .with_source(error)
+        .with_hint("name a file in a directory that exists and that you may write to")
 }
 
 fn mark(verdict: Verdict, output: &Output) -> String {
@@ -122,13 +137,22 @@ fn repair(table: &str, repaired: &Repaired) -> String {
     for statement in &repaired.statements {
         out.push_str(&format!("  {statement}\n"));
     }
+    if repaired.planned && repaired.rows() > 0 && repaired.statements.is_empty() {
+        out.push_str("  -- with --show-values it is told as SQL\n");
+    }
+    if repaired.unlisted > 0 {
+        let more = count(repaired.unlisted);
+        out.push_str(&format!("  -- and what {more} more rows take: --limit lists more\n"));
+    }
     out
 }
 
 fn line(difference: &Difference) -> String {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
-    let key: Vec<String> =
-        difference.key.iter().map(|one| format!("{}={}", one.column, shown(&one.value))).collect();
+    let key: Vec<String> = difference
+        .key
+        .iter()
+        .map(|one| format!("{}={}", one.column, shown(one.value.as_deref())))
+        .collect();
     let shows = !key.is_empty();
     let name = if shows { key.join(", ") } else { format!("row {}", difference.row) };
     let mut out = format!("  {name}: {}", difference.kind);
@@ -139,7 +163,8 @@ fn line(difference: &Difference) -> String {
     for column in &difference.columns {
         out.push_str(&format!("\n    {}: {}", column.column, column.nature));
         if shows {
-            let (one, other) = (shown(&column.source), shown(&column.destination));
+            let (one, other) =
+                (shown(column.source.as_deref()), shown(column.destination.as_deref()));
             out.push_str(&format!(": {one} → {other}"));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::rngs::StdRng;
 
-use super::fresh;
+use super::{fresh, keys, types};
 
 /// Rows up to here stand still.
 const COLD: u64 = 2000;
@@ -21,6 +21,8 @@ pub(super) const SCHEMA: &str = "\
     CREATE TABLE told (id bigint PRIMARY KEY, txt text);
     CREATE TABLE bare (x int, y text);
     CREATE TABLE zero (id bigint PRIMARY KEY, f float8);
+    CREATE TABLE minus (id bigint PRIMARY KEY, f float8, g real);
+    INSERT INTO minus VALUES (1, '-0', 1.5), (2, 5.5, '-0'), (3, 1e300, 2.5);
     ALTER TABLE bare REPLICA IDENTITY FULL;
     INSERT INTO zero VALUES (1, 0);
     INSERT INTO hard SELECT i, i, i * 1000000007::bigint, (i % 8) / 2.0, i / 3.0, i / 100.0, (i || '.5')::numeric,
@@ -57,8 +59,9 @@ pub(super) fn traffic(which: u32) -> String {
     sql.push_str(&format!(
         "INSERT INTO bare SELECT {from} + i, 'new' FROM generate_series(1, 3) i;\n\
          UPDATE bare SET y = 'again' WHERE x = {from} + 1;\n\
-         DELETE FROM bare WHERE x = {from} + 2"
+         DELETE FROM bare WHERE x = {from} + 2;\n"
     ));
+    sql.push_str(&keys::traffic(from));
     sql
 }
 
@@ -68,9 +71,31 @@ pub(super) enum Dialect {
     Postgres,
 }
 
+impl Dialect {
+    /// What stands for PostgreSQL, if anything does; else what both understand.
+    pub(super) fn of(self, (duckdb, postgres): (&'static str, &'static str)) -> &'static str {
+        match self {
+            Self::Postgres if !postgres.is_empty() => postgres,
+            _ => duckdb,
+        }
+    }
+}
+
+/// The damage of setting columns of a row.
+pub(super) fn change((table, key): (&'static str, u64), change: &str) -> Damage {
+    let mut columns: Vec<&str> =
+        change.split(", ").filter_map(|set| Some(set.split_once(" = ")?.0)).collect();
+    columns.sort_unstable();
+    Damage {
+        table,
+        rows: vec![format!("{key} changed {}", columns.join(" "))],
+        sql: format!("UPDATE public.{table} SET {change} WHERE id = {key}"),
+    }
+}
+
 pub(super) struct Damage {
     pub(super) table: &'static str,
-    /// The keys that then differ, and how.
+    /// The keys that then differ, how, and in which columns.
     pub(super) rows: Vec<String>,
     pub(super) sql: String,
 }
@@ -111,22 +136,14 @@ pub(super) fn plant(random: &mut StdRng, dialect: Dialect) -> Vec<Damage> {
         while rest.is_some_and(|rest| key % 3 != rest) {
             key = fresh(random, &mut taken, COLD);
         }
-        let change = match dialect {
-            Dialect::Postgres if !postgres.is_empty() => postgres,
-            _ => duckdb,
-        };
-        planted.push(Damage {
-            table: "hard",
-            rows: vec![format!("{key} changed")],
-            sql: format!("UPDATE public.hard SET {change} WHERE id = {key}"),
-        });
+        planted.push(change(("hard", key), dialect.of((duckdb, postgres))));
     }
     for table in ["hard", "soft", "told", "log"] {
         planted.extend(rows(random, table));
     }
     planted.push(Damage {
         table: "zero",
-        rows: vec!["1 changed".to_owned()],
+        rows: vec!["1 changed f".to_owned()],
         sql: match dialect {
             // A row of its own: beside 0, DuckDB's compression would make -0 a 0 again.
             Dialect::Duckdb => "CREATE OR REPLACE TABLE public.zero AS \
@@ -135,9 +152,12 @@ pub(super) fn plant(random: &mut StdRng, dialect: Dialect) -> Vec<Damage> {
             Dialect::Postgres => "UPDATE public.zero SET f = '-0'".to_owned(),
         },
     });
+    planted.extend(signs());
     planted.extend(marks(random));
     planted.extend(events(random));
     planted.extend(keyless(random, dialect));
+    planted.extend(types::plant(random, dialect));
+    planted.extend(keys::plant(random));
     planted
 }
 
@@ -167,11 +187,24 @@ fn rows(random: &mut StdRng, table: &'static str) -> Vec<Damage> {
             format!("DELETE FROM public.{table} WHERE id = {gone}"),
         ));
         all.push(damage(
-            format!("{other} changed"),
+            format!("{other} changed txt"),
             format!("UPDATE public.{table} SET txt = 'wrong' WHERE id = {other}"),
         ));
     }
     all
+}
+
+/// -0 that has become 0. DuckDB takes an UPDATE of one to the other for none.
+fn signs() -> Vec<Damage> {
+    let lost = |row: &str, values: &str| Damage {
+        table: "minus",
+        rows: vec![row.to_owned()],
+        sql: format!(
+            "DELETE FROM public.minus WHERE id = {}; INSERT INTO public.minus VALUES ({values})",
+            &row[..1]
+        ),
+    };
+    vec![lost("1 changed f", "1, 0, 1.5"), lost("2 changed g", "2, 5.5, 0")]
 }
 
 /// Marks that are wrong, both ways.
