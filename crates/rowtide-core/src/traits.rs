@@ -225,7 +225,7 @@ pub trait ChangeStream: Send {
     /// Returns once nothing has arrived for a moment, so that waiting longer would gather nothing.
     /// Never returns where that is not known.
     async fn quiet(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Somebody waits for the end of the log: what the next segment tells of an idle log's progress

@@ -155,6 +155,9 @@ fn settings(options: &DuckdbOptions, access: &str) -> Vec<(&'static str, String)
         ("memory_limit", options.memory_limit.clone()),
         ("threads", options.threads.unwrap_or_else(default_threads).to_string()),
         ("preserve_insertion_order", "false".to_owned()),
+        // Row groups are compressed as they fill. By itself DuckDB gathers five: a lane's rows would
+        // all be held in memory and compressed at its end, one lane after the other.
+        ("write_buffer_row_group_count", "1".to_owned()),
         ("checkpoint_threshold", CHECKPOINT_THRESHOLD.to_owned()),
         ("autoinstall_known_extensions", "false".to_owned()),
         ("autoload_known_extensions", "false".to_owned()),

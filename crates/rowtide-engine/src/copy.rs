@@ -60,9 +60,12 @@ pub(crate) struct CopyContext {
     pub(crate) meter: Meter,
 }
 
+/// How the copy of a table ended, and its place among those that may wait to be put in place.
+type Outcome = (TablePlan, Result<Copied>, Option<OwnedSemaphorePermit>);
+
 /// The running copies. Dropping it ends them.
 pub(crate) struct Copier {
-    tasks: JoinSet<Option<(TablePlan, Result<Copied>, Option<OwnedSemaphorePermit>)>>,
+    tasks: JoinSet<Option<Outcome>>,
 }
 
 impl Copier {

@@ -111,8 +111,8 @@ pub(crate) async fn what_version_14_needs_for_partitions_is_told(db: &Db<'_>) {
     assert!(errors(&findings(&source, &["plain"]).await).is_empty());
     // What is printed for a role of its own says so too.
     let told = findings(&db.source("p"), &["whole"]).await;
-    let fix = told.iter().filter_map(|finding| finding.fix.as_ref());
-    let fix = fix.filter(|fix| fix.contains("CREATE ROLE rowtide")).next().unwrap();
+    let mut fix = told.iter().filter_map(|finding| finding.fix.as_ref());
+    let fix = fix.find(|fix| fix.contains("CREATE ROLE rowtide")).unwrap();
     assert_eq!(fix.contains("GRANT CREATE ON DATABASE"), needed, "{fix}");
     db.sql("drop owned by reader; drop role reader");
 }

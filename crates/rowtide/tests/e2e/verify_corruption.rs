@@ -47,6 +47,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Runs `round` for each round of the seed, and tells how to run it again when it fails.
+#[expect(clippy::print_stderr, reason = "a test's output is where its seeds are told")]
 fn rounds(what: &str, mut round: impl FnMut(&mut StdRng) -> usize) {
     let first = number("ROWTIDE_SEED", 1);
     for seed in first..first + number("ROWTIDE_ROUNDS", 2) {

@@ -32,8 +32,9 @@ const IDLE_ASKED: Duration = Duration::from_millis(200);
 /// How long a finished transaction may wait for more that has already arrived.
 const LINGER: Duration = Duration::from_millis(5);
 /// A read of fewer bytes than this is small; after so many in a row the reader pauses for a moment
-/// whenever nobody waits, so that one wake-up brings many rows.
-const SMALL_READ: usize = 16 << 10;
+/// whenever nobody waits, so that one wake-up brings many rows. More than what a pause gathers while
+/// the server sends row after row: the pauses would end by their own success.
+const SMALL_READ: usize = 256 << 10;
 const SMALL_READS: u32 = 4;
 /// A read that waited longer found a quiet log.
 const QUIET: Duration = Duration::from_millis(5);

@@ -89,7 +89,7 @@ pub async fn a_copied_row_that_stands_twice_is_left_once(case: Case) {
     let rows = [row![1, "copied", NULL], row![2, "copied", NULL], row![1, "copied", NULL]];
     for (row, position) in rows.into_iter().zip([500, 500, 700]) {
         for _ in 0..3 {
-            let copied = copied_rows(&items, &[row.clone()], position);
+            let copied = copied_rows(&items, std::slice::from_ref(&row), position);
             writer.write(&items.plan, TableWrite::Append(copied)).await.unwrap();
         }
     }
