@@ -41,6 +41,40 @@ pub trait Inspect: Send + Sync {
         let _ = (table, patience);
         Ok(true)
     }
+
+    /// Tells by which columns a destination's table is not that of `plan`, whatever its rows.
+    /// Nothing of a table that is gone, and nothing of a history's further columns: an earlier copy
+    /// may have had them.
+    async fn column_gaps(&self, pipeline: &str, plan: &TablePlan) -> Result<ColumnGaps> {
+        let _ = (pipeline, plan);
+        Ok(ColumnGaps::default())
+    }
+
+    /// Refuses a condition in SQL that the system does not understand of `table`.
+    ///
+    /// # Errors
+    /// `Config` if it does not.
+    async fn check_condition(&self, table: &TableSchema, condition: &str) -> Result<()> {
+        let _ = (table, condition);
+        Ok(())
+    }
+}
+
+/// The columns by which a destination's table is not its plan's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnGaps {
+    /// They do not stand in the table.
+    pub missing: Vec<String>,
+    /// They stand in it, and are neither the source's nor metadata.
+    pub extra: Vec<String>,
+}
+
+impl ColumnGaps {
+    /// Whether the table has exactly the plan's columns.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty()
+    }
 }
 
 /// Which table to look at, and how.

@@ -39,6 +39,6 @@ pub use arrival::{Arrival, Polled};
 pub use compare::{ColumnDifference, Difference, Kind, Nature, Shown};
 pub use options::{Extent, Options};
 pub use repair::{Engine, Repair, Repaired, Standstill};
-pub use report::{Disagreement, Report, TableReport, Trouble};
+pub use report::{ColumnGap, Disagreement, Report, Side, TableReport, Trouble};
 pub use verdict::Verdict;
 pub use verifier::{Tell, Verifier};

@@ -22,9 +22,9 @@ use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder};
 use rowtide_core::view::{
-    Inspect, Moment, RowsOf, Share, TableView, ViewRequest, ViewedRows, Wording,
+    ColumnGaps, Inspect, Moment, RowsOf, Share, TableView, ViewRequest, ViewedRows, Wording,
 };
-use rowtide_core::{Checkpoint, Error, Result, TableSchema};
+use rowtide_core::{Checkpoint, Error, Result, TablePlan, TableSchema};
 
 use self::portions::{Keys, Portions};
 use self::relation::{Part, Relation};
@@ -51,6 +51,19 @@ impl Inspect for DuckdbDestination {
         let open = move || View::open(&file::connect(&file::open(&options)?)?, &request);
         let (view, moment) = file::blocking(open).await?;
         Ok(Box::new(DuckdbView { view: Some(view), moment, share }))
+    }
+
+    async fn column_gaps(&self, _: &str, plan: &TablePlan) -> Result<ColumnGaps> {
+        let (options, plan) = (Arc::clone(&self.options), plan.clone());
+        if !options.path.exists() {
+            return Ok(ColumnGaps::default());
+        }
+        let look = move || {
+            let connection = file::connect(&file::open(&options)?)?;
+            let target = TableRef::new(&file::catalog(&connection)?, &plan.target);
+            columns::gaps(&connection, &target, &plan)
+        };
+        file::blocking(look).await
     }
 }
 
@@ -155,7 +168,7 @@ impl View {
         let prepared = prepared.during(|| "preparing the statement".to_owned()).map(drop);
         prepared.map_err(|error| {
             let name = self.relation.name();
-            Error::config(format!("table {name}: DuckDB does not understand the condition"))
+            Error::config(format!("--where: DuckDB does not understand the condition on {name}"))
                 .with_hint("write it with the source's column names, in SQL that both sides know")
                 .with_source(error)
         })

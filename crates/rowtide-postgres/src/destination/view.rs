@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rowtide_core::view::{Inspect, Moment, TableView, ViewRequest};
+use rowtide_core::view::{ColumnGaps, Inspect, Moment, TableView, ViewRequest};
 use rowtide_core::{
     Column, DeleteMode, Error, Mode, Result, TablePlan, TableSchema, ValuePolicies,
 };
@@ -84,6 +84,25 @@ impl Inspect for PostgresDestination {
             sql,
         })?;
         Ok(Box::new(view))
+    }
+
+    async fn column_gaps(&self, pipeline: &str, plan: &TablePlan) -> Result<ColumnGaps> {
+        let sql = Link::connect(&self.place, pipeline).await?.sql;
+        let columns = target_columns(&sql, plan).await?;
+        let found = standing(&sql, &plan.target).await?;
+        Ok(found.map(|found| gaps(plan, &found, &columns)).unwrap_or_default())
+    }
+}
+
+/// The columns by which what stands is not that of the plan.
+fn gaps(plan: &TablePlan, found: &Standing, columns: &[TargetColumn]) -> ColumnGaps {
+    let missing = columns.iter().filter(|column| found.type_of(&column.name).is_none());
+    let is_extra = |name: &&String| !columns.iter().any(|column| column.name == **name);
+    // History may have columns that an earlier copy of the table had.
+    let extra = found.columns.iter().filter(|_| plan.mode != Mode::Append);
+    ColumnGaps {
+        missing: missing.map(|column| column.name.clone()).collect(),
+        extra: extra.map(|(name, _)| name).filter(is_extra).cloned().collect(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::catalog::CatalogTable;
 use crate::client::{Sql, get};
 use crate::quote::identifier;
 use crate::types::{Kind, parts};
-use crate::view::{PostgresView, Shown, Subject, find, is_made_by, parts_of, value};
+use crate::view::{PostgresView, Shown, Subject, condition, find, is_made_by, parts_of, value};
 
 /// The end of the log, with the sizes of its pages and files.
 const LOG_END: &str = "\
@@ -34,7 +34,13 @@ impl Inspect for PostgresSource {
         // Without a limit on answers: what reads pages is limited by their number, and a table
         // that has none takes as long as it takes.
         let sql = Sql::connect(&self.options, &self.names.application).await?;
+        self.refuse_narrowed(&sql, &request.plan.source).await?;
         Ok(Box::new(open(self, sql, request).await?.0))
+    }
+
+    async fn check_condition(&self, table: &TableSchema, condition: &str) -> Result<()> {
+        let sql = Sql::connect(&self.options, &self.names.application).await?;
+        condition::check(&sql, &table.name, condition).await
     }
 
     async fn until_visible(&self, table: &TableSchema, patience: Duration) -> Result<bool> {
@@ -88,8 +94,9 @@ async fn open(
     let moment = Moment { checkpoint: Checkpoint::single(partition(), end), mark: Some(mark) };
     let relation = find(&sql, &table.name).await?;
     let locked = current(source, &sql, &table).await?;
-    check_columns(source, &sql, &table, &locked).await?;
+    // First: what is left out now is no change of the table that the pipeline would follow.
     check_extent(&table, &locked)?;
+    check_columns(source, &sql, &table, &locked).await?;
     let policies = source.value_policies();
     let versioned = relation.names_writers();
     let reader = RowReader::new(&table, &policies);
@@ -143,7 +150,8 @@ fn before_header(end: u64, page: u64, segment: u64) -> u64 {
     }
 }
 
-/// A publication may leave columns out. Rows that are equal in the others are not equal.
+/// A publication may leave columns out (those of a list, those that are generated and not sent,
+/// which nobody misses). Rows that are equal in the others are not equal.
 fn check_extent(table: &TableSchema, found: &CatalogTable) -> Result<()> {
     let left_out: Vec<&str> = found
         .left_out()

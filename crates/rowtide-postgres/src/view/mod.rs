@@ -5,6 +5,7 @@
 //! server where the canonical form of every column can be made there.
 
 mod choice;
+pub(crate) mod condition;
 mod form;
 mod lanes;
 mod parts;
@@ -129,7 +130,7 @@ impl PostgresView {
     /// What stands from FROM on, for the rows of `piece` that fulfil `condition`.
     fn from(&self, piece: &Piece, condition: Option<&str>) -> String {
         let asked = self.subject.request.condition.as_deref();
-        let asked = asked.map(|condition| format!("({condition})"));
+        let asked = asked.map(condition::own_line);
         let all: Vec<&str> = piece
             .condition
             .as_deref()

@@ -141,6 +141,8 @@ pub(crate) async fn what_was_changed_by_hand_is_told(db: &Db<'_>) {
     assert_eq!(shown(&plan, &read(&mut view, RowsOf::All, &plan).await), ["(1,a,)"]);
     assert_eq!(ids(&read(&mut view, keys(&plan, &[1, 2]), &plan).await), [1]);
     drop(view);
+    let gaps = db.destination().inspect().unwrap().column_gaps(db.pipeline(), &plan).await.unwrap();
+    assert_eq!((gaps.missing, gaps.extra), (vec![], vec!["theirs".to_owned()]));
     db.sql("ALTER TABLE items ALTER id TYPE smallint");
     let error = refused(db, &plan).await;
     assert_eq!(error.kind(), ErrorKind::SchemaDrift);

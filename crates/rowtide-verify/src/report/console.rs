@@ -1,6 +1,7 @@
 //! A table's verdict in a sentence, and all of them in one.
 
 use super::{Report, TableReport};
+use super::{ColumnGap, Side};
 use crate::Verdict;
 
 /// The verdict with what belongs to it: `equal as of 0/1A2B3C`, `3 rows differ`.
@@ -10,14 +11,16 @@ pub fn sentence(table: &TableReport) -> String {
         _ => format!("{count} {many}"),
     };
     let least = if table.at_least { "at least " } else { "" };
+    let as_of = match &table.position {
+        Some(position) => format!(" as of {}", position.position()),
+        None => String::new(),
+    };
     let mut said = match table.verdict {
-        Verdict::Equal => match &table.position {
-            Some(position) => format!("equal as of {}", position.position()),
-            None => "equal".to_owned(),
-        },
-        Verdict::Differs => {
-            format!("{least}{}", rows(table.differing, "row differs", "rows differ"))
+        Verdict::Equal => format!("equal{as_of}"),
+        Verdict::Differs if table.differing > 0 => {
+            format!("{least}{}{as_of}", rows(table.differing, "row differs", "rows differ"))
         }
+        Verdict::Differs => String::new(),
         Verdict::Unsettled => {
             format!("could not settle: {least}{}", rows(table.unsettled, "hot key", "hot keys"))
         }
@@ -27,8 +30,15 @@ pub fn sentence(table: &TableReport) -> String {
             None => "could not be verified".to_owned(),
         },
     };
-    if table.verdict == Verdict::Differs && table.unsettled > 0 {
-        said.push_str(&format!(", {} not settled", table.unsettled));
+    if table.verdict == Verdict::Differs {
+        if table.differing > 0 && table.unsettled > 0 {
+            said.push_str(&format!(", {} not settled", table.unsettled));
+        }
+        let columns = columns(table);
+        if !columns.is_empty() && !said.is_empty() {
+            said.push_str("; ");
+        }
+        said.push_str(&columns);
     }
     if let Some(repaired) = &table.repair {
         let done = if repaired.planned { "to be repaired" } else { "repaired" };
@@ -39,6 +49,29 @@ pub fn sentence(table: &TableReport) -> String {
         said.push_str(&format!(" ({note})"));
     }
     said
+}
+
+/// Which columns only one side has, and what that says of the others.
+fn columns(table: &TableReport) -> String {
+    let one = |gap: &ColumnGap| match gap.only_at {
+        Side::Destination => {
+            format!("the destination has a column `{}` that the source does not have", gap.column)
+        }
+        Side::Source => {
+            format!("the source has a column `{}` that the destination does not have", gap.column)
+        }
+    };
+    let mut said: Vec<String> = table.columns.iter().map(one).collect();
+    if !said.is_empty() && table.differing == 0 {
+        said.push(match &table.position {
+            None => "its rows were not compared".to_owned(),
+            Some(_) if table.unsettled > 0 || table.at_least => {
+                format!("{} hot keys could not settle in the others", table.unsettled)
+            }
+            Some(position) => format!("equal in the others as of {}", position.position()),
+        });
+    }
+    said.join("; ")
 }
 
 /// A value among other words: in quotes where it could be taken for something else, or is seen badly.

@@ -1,6 +1,6 @@
 //! The differing rows as CSV: a line per row, and per column that differs in it.
 
-use super::{Report, shown};
+use super::{Report, Side, shown};
 use crate::compare::{Difference, Shown};
 
 const HEADINGS: &str = "table,verdict,row,key,difference,rows_at_source,rows_at_destination,column,nature,source,\
@@ -11,7 +11,17 @@ pub fn csv(report: &Report) -> String {
     let mut out = HEADINGS.to_owned();
     for table in &report.tables {
         let head = [table.table.to_string(), table.verdict.as_str().to_owned()];
-        if table.differences.is_empty() {
+        for gap in &table.columns {
+            let (difference, nature) = match gap.only_at {
+                Side::Source => ("missing column", "only at the source"),
+                Side::Destination => ("extra column", "only at the destination"),
+            };
+            let [table, verdict] = &head;
+            let cells = [Some(table.as_str()), Some(verdict), None, None, Some(difference)];
+            let column = [None, None, Some(&*gap.column), Some(nature), None, None];
+            line(&mut out, cells.into_iter().chain(column));
+        }
+        if table.differences.is_empty() && table.columns.is_empty() {
             line(&mut out, head.iter().map(|cell| Some(cell.as_str())).chain([None; 9]));
         }
         for difference in &table.differences {

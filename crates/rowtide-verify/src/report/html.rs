@@ -49,8 +49,8 @@ pub fn html(report: &Report, when: &str) -> String {
         );
     }
     out.push_str("</tbody></table>\n");
-    let differing = report.tables.iter().filter(|table| table.verdict == Verdict::Differs);
-    differing.for_each(|table| rows(&mut out, table));
+    let differs = |table: &&TableReport| table.verdict == Verdict::Differs && table.differing > 0;
+    report.tables.iter().filter(differs).for_each(|table| rows(&mut out, table));
     out.push_str("</body></html>\n");
     out
 }

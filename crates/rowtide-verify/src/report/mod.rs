@@ -8,6 +8,7 @@ mod tests;
 
 use arrow_array::RecordBatch;
 use rowtide_core::canonical::Encoder;
+use rowtide_core::view::ColumnGaps;
 use rowtide_core::{Checkpoint, Error, ErrorKind, Result, TableName, TableSchema, TableState};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,12 @@ pub struct TableReport {
     pub verdict: Verdict,
     /// As of when.
     pub position: Option<Checkpoint>,
+    /// The same as the source writes it, and the console shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// Columns that only one side has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnGap>,
     /// Words of the source by which it later tells what has changed since.
     pub mark: Option<String>,
     /// Rows at the source that were compared.
@@ -81,6 +88,34 @@ pub struct TableReport {
     /// What a repair needs. It stays in the process: it holds keys.
     #[serde(skip)]
     pub disagreement: Disagreement,
+}
+
+/// A column that only one side has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnGap {
+    /// Its name.
+    pub column: String,
+    /// Who has it.
+    pub only_at: Side,
+}
+
+/// One of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Where the rows come from.
+    Source,
+    /// Where they go.
+    Destination,
+}
+
+impl ColumnGap {
+    /// All of them, one by one.
+    pub(crate) fn of(gaps: ColumnGaps) -> Vec<Self> {
+        let one = |only_at| move |column| Self { column, only_at };
+        let missing = gaps.missing.into_iter().map(one(Side::Source));
+        missing.chain(gaps.extra.into_iter().map(one(Side::Destination))).collect()
+    }
 }
 
 /// Which rows differ, for whoever makes them right.
@@ -134,6 +169,8 @@ impl TableReport {
             target: state.target.clone(),
             verdict: Verdict::NotCompared,
             position: None,
+            as_of: None,
+            columns: Vec::new(),
             mark: None,
             source_rows: 0,
             destination_rows: 0,

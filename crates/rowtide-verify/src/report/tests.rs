@@ -13,6 +13,8 @@ fn table(name: &str, verdict: Verdict) -> TableReport {
         target: TableName::new("public", name),
         verdict,
         position: None,
+        as_of: None,
+        columns: Vec::new(),
         mark: None,
         source_rows: 1,
         destination_rows: 1,

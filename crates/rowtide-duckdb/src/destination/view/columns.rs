@@ -1,6 +1,7 @@
 //! Whether a target's columns are those that the plan says, and how each is selected.
 
 use arrow_schema::Schema;
+use rowtide_core::view::ColumnGaps;
 use rowtide_core::{Error, Mode, Result, TablePlan};
 
 use crate::destination::session::{self, Standing, column_like};
@@ -30,8 +31,8 @@ pub(super) struct Misfit {
 /// Compares the columns of `target` with those of `plan`.
 ///
 /// # Errors
-/// `SchemaDrift` naming a column that is missing, too many, or of another type; `Access` if a view
-/// stands in the table's place.
+/// `SchemaDrift` naming a column that is missing or of another type; `Access` if a view stands in the
+/// table's place.
 pub(super) fn check(
     connection: &Connection,
     target: &TableRef,
@@ -60,17 +61,28 @@ pub(super) fn check(
             selected.push(select(column, &kind));
         }
     }
-    // History may have columns that an earlier copy of the table had.
-    let extra = standing.iter().filter(|_| plan.mode != Mode::Append).find(|column| {
-        !wanted.fields().iter().any(|field| fold(field.name()) == fold(&column.name))
-    });
-    match extra {
-        Some(column) => Err(drift(format!(
-            "table {}: the column {:?} is none of the source's",
-            plan.target, column.name
-        ))),
-        None => Ok(selected),
+    Ok(selected)
+}
+
+/// The columns by which `target` is not that of `plan`.
+pub(super) fn gaps(
+    connection: &Connection,
+    target: &TableRef,
+    plan: &TablePlan,
+) -> Result<ColumnGaps> {
+    let standing = session::columns(connection, target)?;
+    if standing.is_empty() {
+        return Ok(ColumnGaps::default());
     }
+    let wanted = plan.target_arrow();
+    let names = || wanted.fields().iter().map(|field| field.name());
+    let missing = names().filter(|name| column_like(&standing, name).is_none()).cloned();
+    let is_extra =
+        |column: &&Standing| !names().any(|wanted| fold(wanted) == fold(&column.name));
+    // History may have columns that an earlier copy of the table had.
+    let extra = standing.iter().filter(|_| plan.mode != Mode::Append).filter(is_extra);
+    let extra = extra.map(|column| column.name.clone());
+    Ok(ColumnGaps { missing: missing.collect(), extra: extra.collect() })
 }
 
 fn select(column: &Standing, wanted: &str) -> Selected {

@@ -5,11 +5,14 @@
 //! version decides whether generated columns are in it.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
-use rowtide_core::{Result, TableName};
+use rowtide_core::{Error, Result, TableName, TableSchema};
 
+use super::standing::{Standing, was_away};
 use crate::catalog::{CatalogTable, Published};
 use crate::client::{Sql, get};
+use crate::quote::identifier;
 use crate::source::PostgresSource;
 
 /// The first version with column lists and row filters.
@@ -61,5 +64,67 @@ impl PostgresSource {
                 published.remove(&table.name).unwrap_or_else(|| table.published.clone());
         }
         Ok(())
+    }
+
+    /// Refuses to compare a table of which the log no longer tells everything: of which a
+    /// publication that this pipeline made was narrowed by hand, or whose place in a publication is
+    /// another one than when the pipeline was attached, with another filter or list of columns.
+    ///
+    /// # Errors
+    /// `Config` that says so.
+    pub(in crate::source) async fn refuse_narrowed(
+        &self,
+        sql: &Sql,
+        table: &TableSchema,
+    ) -> Result<()> {
+        let oid = u32::try_from(table.id).unwrap_or(0);
+        if self.options.publication.is_none() {
+            self.refuse_narrowed_own(sql, (oid, &table.name)).await?;
+        }
+        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = attached.as_ref().and_then(|memory| memory.standing.entries.get(&oid).cloned());
+        drop(attached);
+        let Some(before) = before else { return Ok(()) };
+        let now = Standing::load(sql, &self.names, &[oid]).await?;
+        if now.entries.get(&oid).is_none_or(|now| !was_away(&before, now)) {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the publication of {} was changed while the pipeline runs: the log may have left out \
+             rows or columns since",
+            table.name
+        ))
+        .of_one_table()
+        .with_hint("the pipeline looks into it within a minute: verify again then"))
+    }
+
+    async fn refuse_narrowed_own(
+        &self,
+        sql: &Sql,
+        (oid, table): (u32, &TableName),
+    ) -> Result<()> {
+        // Before version 15 there are no such columns.
+        let query = "SELECT p.pubname::text, pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL \
+             FROM pg_catalog.pg_publication_rel r \
+             JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
+             WHERE r.prrelid = $1 AND p.pubname = ANY ($2::text[]::name[]) \
+               AND (pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL \
+                    OR pg_catalog.to_jsonb(r) ->> 'prqual' IS NOT NULL)";
+        let ours: [&str; 2] = [&self.names.publication, &self.names.inserts];
+        let doing = "looking for column lists and row filters";
+        let rows = sql.rows(doing, query, &[&oid, &ours.as_slice()]).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let (name, columns): (&str, bool) = (get(row, 0)?, get(row, 1)?);
+        let what = if columns { "lists the columns" } else { "filters the rows" };
+        Err(Error::config(format!(
+            "the publication `{name}`, which this pipeline made, was altered and {what} of {table}: \
+             the log leaves changes out, and a comparison would prove nothing"
+        ))
+        .of_one_table()
+        .with_hint(format!(
+            "put it back (ALTER PUBLICATION {} SET TABLE …, without a list and WHERE), and copy the \
+             table again (resync)",
+            identifier(name)
+        )))
     }
 }
