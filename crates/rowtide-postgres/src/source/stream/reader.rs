@@ -31,11 +31,11 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 const IDLE_ASKED: Duration = Duration::from_millis(200);
 /// How long a finished transaction may wait for more that has already arrived.
 const LINGER: Duration = Duration::from_millis(5);
-/// A read of fewer bytes than this is small; after so many in a row the reader pauses for a moment
-/// whenever nobody waits, so that one wake-up brings many rows. More than what a pause gathers while
-/// the server sends row after row: the pauses would end by their own success.
-const SMALL_READ: usize = 256 << 10;
-const SMALL_READS: u32 = 4;
+/// A read of fewer bytes than this found less than there may be room for. After so many reads in a
+/// busy log the reader pauses for a moment behind each small one, whenever nobody waits, so that one
+/// wake-up brings many rows.
+const SMALL_READ: usize = 16 << 10;
+const BUSY_READS: u32 = 4;
 /// A read that waited longer found a quiet log.
 const QUIET: Duration = Duration::from_millis(5);
 const GATHER_PAUSE: Duration = Duration::from_millis(1);
@@ -102,19 +102,22 @@ pub(super) struct Turn {
 /// reader that is faster would wake up for each.
 #[derive(Debug, Default)]
 struct Pace {
-    small: u32,
+    /// How many reads there were since the log was quiet.
+    busy: u32,
+    /// The last one was small.
+    small: bool,
 }
 
 impl Pace {
     /// Takes note of a read that took `waited`.
     fn read(&mut self, bytes: usize, waited: Duration) {
-        let dense = bytes < SMALL_READ && waited < QUIET;
-        self.small = if dense { self.small.saturating_add(1) } else { 0 };
+        self.busy = if waited < QUIET { self.busy.saturating_add(1) } else { 0 };
+        self.small = bytes < SMALL_READ;
     }
 
     /// Whether to wait a moment before the next read.
     fn is_dripping(&self) -> bool {
-        self.small > SMALL_READS
+        self.small && self.busy > BUSY_READS
     }
 }
 
