@@ -13,6 +13,7 @@ use rowtide_core::{Error, Result};
 
 use crate::error::{During, is_locked};
 use crate::ffi::{self, Connection, Database};
+use crate::long;
 use crate::options::{DuckdbOptions, default_threads};
 
 /// How long to wait for another process to let go of the file, and how often to look.
@@ -27,6 +28,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How large the write-ahead log may grow before a commit folds it into the file. Small enough
 /// for a quick restart, large enough that a stream of small epochs rarely pays for it.
 const CHECKPOINT_THRESHOLD: &str = "64MiB";
+
+/// How many bytes of blocks are kept for use over and over.
+const KEPT_BLOCKS: u64 = 256_000_000;
 
 static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Database>>>> = Mutex::new(None);
 static CLOSED: Condvar = Condvar::new();
@@ -45,8 +49,13 @@ pub(crate) fn open(options: &DuckdbOptions) -> Result<Arc<Database>> {
         if let Some(database) = open {
             return Ok(database);
         }
-        match Database::open(&options.path, &settings(options, "automatic")) {
+        match Database::open(&options.path, options.memory(), &settings(options, "automatic")) {
             Ok(database) => {
+                let database = Arc::new(database);
+                long::spare(&connect(&database)?)?;
+                let Some(database) = Arc::into_inner(database) else {
+                    return Err(Error::internal("a database just opened is in use"));
+                };
                 let name = key.clone();
                 let database = Arc::new(database.on_close(move || forget(&name)));
                 registry.get_or_insert_default().insert(key, Arc::downgrade(&database));
@@ -76,7 +85,7 @@ pub(crate) fn read<T>(
         return Ok(None);
     }
     // The registry stays locked, so that nobody opens the file for writing meanwhile.
-    let database = Database::open(&options.path, &settings(options, "read_only"))
+    let database = Database::open(&options.path, options.memory(), &settings(options, "read_only"))
         .during(|| opening(&options.path))?;
     let result = read(&connect(&Arc::new(database))?).map(Some);
     drop(registry);
@@ -159,8 +168,11 @@ fn settings(options: &DuckdbOptions, access: &str) -> Vec<(&'static str, String)
         // all be held in memory and compressed at its end, one lane after the other.
         ("write_buffer_row_group_count", "1".to_owned()),
         // Blocks of 256 KiB are used over and over: given back to the system each time, they cost a
-        // tenth of a copy in page faults. It is memory of the limit, taken as far as it is used.
-        ("block_allocator_memory", "256MB".to_owned()),
+        // tenth of a copy in page faults. It is memory of the limit, taken as far as it is used; a
+        // small limit needs most of it for other sizes.
+        ("block_allocator_memory", format!("{}B", KEPT_BLOCKS.min(options.memory() / 4))),
+        // Until it is known whether the rows are too long for it.
+        ("max_vacuum_tasks", "0".to_owned()),
         ("checkpoint_threshold", CHECKPOINT_THRESHOLD.to_owned()),
         ("autoinstall_known_extensions", "false".to_owned()),
         ("autoload_known_extensions", "false".to_owned()),

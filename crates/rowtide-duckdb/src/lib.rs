@@ -13,6 +13,7 @@ mod destination;
 mod error;
 mod ffi;
 mod file;
+mod long;
 mod options;
 mod quote;
 mod types;

@@ -108,6 +108,19 @@ impl DuckdbOptions {
     }
 }
 
+impl DuckdbOptions {
+    /// What `memory_limit` says, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let text = self.memory_limit.as_str();
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = text[..text.len() - unit.len()].parse().unwrap_or(u64::MAX);
+        let unit = unit.trim_start();
+        let base: u64 = if unit.contains('i') { 1024 } else { 1000 };
+        let power = (1..).zip("KMGT".chars()).find(|(_, letter)| unit.starts_with(*letter));
+        base.pow(power.map_or(0, |(power, _)| power)).saturating_mul(number)
+    }
+}
+
 fn is_size(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = text.len() - unit.len();

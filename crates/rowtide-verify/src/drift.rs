@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use rowtide_core::TableState;
+use rowtide_core::view::Inspect;
+use rowtide_core::{Error, Result, TableState};
 use tokio::time::Instant;
 
+use crate::ColumnGap;
 use crate::arrival::Arrival;
 
 /// How often a table may change before it is given up.
@@ -29,6 +31,31 @@ pub(crate) async fn followed(arrival: &dyn Arrival, known: &TableState) -> Optio
         }
     }
     None
+}
+
+/// By which columns the destination's table differs from the one that it is `known` to be.
+///
+/// # Errors
+/// `SchemaDrift` if that is no longer known so: a change of the source may be what differs.
+pub(crate) async fn gaps(
+    (destination, pipeline): (&dyn Inspect, &str),
+    arrival: &dyn Arrival,
+    known: &TableState,
+) -> Result<Vec<ColumnGap>> {
+    let plan = crate::verifier::plan_of(known);
+    let gaps = destination.column_gaps(pipeline, &plan).await;
+    let gaps = gaps.map_err(|error| error.context("at the destination"))?;
+    if gaps.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Asked for only now: what is still known was so when the columns were looked at.
+    match arrival.state_of(&known.schema.name).await? {
+        Some(now) if !is_same(&now, known) => {
+            let changed = format!("the columns of {} changed meanwhile", known.schema.name);
+            Err(Error::schema_drift(changed).of_one_table().with_hint("verify it again"))
+        }
+        _ => Ok(ColumnGap::of(gaps)),
+    }
 }
 
 fn is_same(one: &TableState, other: &TableState) -> bool {

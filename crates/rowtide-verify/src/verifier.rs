@@ -15,7 +15,7 @@ use crate::budget::Purse;
 use crate::check::{Check, Outcome};
 use crate::drift::{self, MOST_CHANGES};
 use crate::repair::{Repair, Repairer};
-use crate::report::{Disagreement, Report, TableReport, Trouble};
+use crate::report::{Disagreement, Report, Side, TableReport, Trouble};
 use crate::{Options, Verdict, meter};
 
 /// Compares the tables of a pipeline.
@@ -116,6 +116,16 @@ impl Verifier<'_> {
             report.note = Some(format!("it is {}{reason}", known.phase.as_str()));
             return Ok(());
         }
+        let there = (self.destination, &*self.pipeline);
+        report.columns = drift::gaps(there, self.arrival, known).await?;
+        if !report.columns.is_empty() && self.repair.is_some() {
+            report.note = Some(NO_COLUMNS.to_owned());
+        }
+        // What the destination lacks cannot be compared, and a part of a row proves nothing.
+        if report.columns.iter().any(|gap| gap.only_at == Side::Source) {
+            report.verdict = Verdict::Differs;
+            return Ok(());
+        }
         let plan = plan_of(known);
         let outcome = self.compare(plan.clone(), purse).await?;
         fill(report, outcome);
@@ -155,7 +165,7 @@ impl Verifier<'_> {
         let after = self.check(check.request.plan, Chosen::default(), purse).again(wanted).await?;
         report.differing = after.differing;
         report.unsettled += after.unsettled;
-        report.verdict = verdict(report.differing, report.unsettled, report.at_least);
+        report.verdict = verdict(report);
         Ok(())
     }
 
@@ -185,6 +195,10 @@ struct Chosen {
     mark: Option<String>,
 }
 
+/// What is said where a repair was asked for, and columns differ.
+const NO_COLUMNS: &str = "a repair puts no columns right: copy the table again (resync), or change \
+     the columns at the destination by hand";
+
 /// More would take more memory than it spares.
 const MOST_BITS: u32 = 20;
 
@@ -199,8 +213,9 @@ pub(crate) fn plan_of(state: &TableState) -> TablePlan {
     }
 }
 
-fn verdict(differing: u64, unsettled: u64, more: bool) -> Verdict {
-    match (differing, unsettled, more) {
+fn verdict(report: &TableReport) -> Verdict {
+    match (report.differing, report.unsettled, report.at_least) {
+        _ if !report.columns.is_empty() => Verdict::Differs,
         (0, 0, false) => Verdict::Equal,
         (0, _, _) => Verdict::Unsettled,
         _ => Verdict::Differs,
@@ -208,7 +223,7 @@ fn verdict(differing: u64, unsettled: u64, more: bool) -> Verdict {
 }
 
 fn fill(report: &mut TableReport, outcome: Outcome) {
-    report.verdict = verdict(outcome.differing, outcome.unsettled, outcome.more);
+    report.as_of = Some(outcome.moment.checkpoint.position().to_string());
     report.position = Some(outcome.moment.checkpoint);
     report.mark = outcome.moment.mark;
     report.source_rows = outcome.source_rows;
@@ -219,7 +234,8 @@ fn fill(report: &mut TableReport, outcome: Outcome) {
     report.rounds = outcome.rounds;
     report.differences = outcome.listed;
     report.disagreement = Disagreement { keys: outcome.keys, rows: outcome.rows };
-    if outcome.widened {
+    report.verdict = verdict(report);
+    if outcome.widened && report.note.is_none() {
         let why = "everything was compared: what changed since the last time proves nothing alone";
         report.note = Some(why.to_owned());
     }

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use rowtide_core::ledger::{self, Verified};
 use rowtide_core::view::{Inspect, RangeText};
 use rowtide_core::{
-    Checkpoint, Destination, Error, Pattern, PipelineState, Result, Source, TableName, TableState,
+    Checkpoint, Destination, Error, Pattern, Phase, PipelineState, Result, Source, TableName,
+    TableState,
 };
 use rowtide_engine::config::Configuration;
 use rowtide_engine::{Monitor, Request, Settings, VerifySettings, hold};
@@ -127,6 +128,11 @@ impl Desk {
             tables.iter().try_for_each(|table| range.of(&table.schema).map(drop))?;
         }
         let (source, destination) = self.ends()?;
+        if let Some(condition) = &asked.condition {
+            for table in tables.iter().filter(|table| table.phase == Phase::Streaming) {
+                source.check_condition(&table.schema, condition).await?;
+            }
+        }
         let marks = match asked.extent {
             Extent::Since => marks::read(destination, &self.pipeline).await?,
             Extent::Full | Extent::Sample { .. } => marks::Marks::new(),

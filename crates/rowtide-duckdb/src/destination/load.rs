@@ -1,27 +1,21 @@
 //! Copying a table: a staging table, filled by several connections, which then takes the
 //! target's place in the writer's epoch.
 
+mod lane;
+
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use async_trait::async_trait;
 use rowtide_core::traits::Loader;
 use rowtide_core::{Error, Mode, Result, TableName, TablePlan, fault};
 
+use self::lane::DuckdbLoader;
 use super::merge::target_columns;
 use super::session::{Session, appender, definitions};
 use super::{schema, state};
 use crate::error::During;
-use crate::ffi::{Appender, Connection, Database, Filling};
+use crate::ffi::{Connection, Database};
 use crate::file;
 use crate::quote::{Ident, TableRef};
-
-/// How many bytes of rows a loader hands to the table at once.
-const FLUSH_BYTES: usize = 8 << 20;
-
-/// How many bytes of rows one transaction of a loader holds. Large, for each costs a sync of the
-/// disk; bounded, for the file's log cannot be folded in while one is open.
-const COMMIT_BYTES: usize = 512 << 20;
 
 /// How staging tables' names begin.
 pub(super) const STAGING: &str = "__rowtide_staging_";
@@ -91,8 +85,7 @@ pub(super) fn open(
             let connection = file::connect(database)?;
             let schema = plan.target_arrow();
             let appender = appender(&connection, &staging, &schema)?;
-            let lane = Lane { appender, connection, pending: 0, uncommitted: 0, filling: None };
-            Ok(Box::new(DuckdbLoader { lane: Some(lane) }) as Box<dyn Loader>)
+            Ok(Box::new(DuckdbLoader::new(appender, connection)) as Box<dyn Loader>)
         })
         .collect()
 }
@@ -183,90 +176,4 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
     session.owners.made(&session.pipeline, &plan.source.name, plan.mode);
     session.promoted.insert(target, plan.mode);
     Ok(())
-}
-
-/// Fills a staging table through a connection of its own.
-struct DuckdbLoader {
-    /// Taken out while a call runs: a cancelled call leaves nothing to go on with.
-    lane: Option<Lane>,
-}
-
-struct Lane {
-    appender: Appender,
-    connection: Connection,
-    /// Bytes appended since the last flush.
-    pending: usize,
-    /// Bytes flushed in the open transaction.
-    uncommitted: usize,
-    /// That transaction, for who waits for its end. Dropped after the connection.
-    filling: Option<Filling>,
-}
-
-impl Lane {
-    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        let attempt = || "loading rows into a staging table".to_owned();
-        self.appender.append(rows).during(attempt)?;
-        self.pending += rows.get_array_memory_size();
-        if self.pending >= FLUSH_BYTES {
-            self.flush()?;
-        }
-        if self.uncommitted >= COMMIT_BYTES {
-            self.commit()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let attempt = || "loading rows into a staging table".to_owned();
-        if self.pending > 0 {
-            if self.uncommitted == 0 {
-                self.filling = Some(self.connection.filling());
-                self.connection.execute("BEGIN").during(attempt)?;
-            }
-            self.appender.flush().during(attempt)?;
-            self.uncommitted += std::mem::take(&mut self.pending);
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        self.flush()?;
-        if self.uncommitted > 0 {
-            let attempt = || "committing rows of a staging table".to_owned();
-            self.connection.execute("COMMIT").during(attempt)?;
-            self.uncommitted = 0;
-            self.filling = None;
-        }
-        Ok(())
-    }
-}
-
-impl DuckdbLoader {
-    async fn run(
-        &mut self,
-        work: impl FnOnce(&mut Lane) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        let mut lane =
-            self.lane.take().ok_or_else(|| Error::internal("a loader was used after it failed"))?;
-        let lane = file::blocking(move || work(&mut lane).map(|()| lane)).await?;
-        self.lane = Some(lane);
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Loader for DuckdbLoader {
-    async fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        self.run(move |lane| lane.write(&rows)).await
-    }
-
-    async fn finish(mut self: Box<Self>) -> Result<()> {
-        self.run(Lane::commit).await
-    }
-}
-
-impl Drop for DuckdbLoader {
-    fn drop(&mut self) {
-        file::drop_blocking(self.lane.take());
-    }
 }

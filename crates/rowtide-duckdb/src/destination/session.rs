@@ -20,6 +20,7 @@ use super::state::{self, Control, Owner};
 use crate::error::During;
 use crate::ffi::{Appender, Connection, Database, Statement, Value};
 use crate::file;
+use crate::long::{self, Window};
 use crate::quote::TableRef;
 use crate::types::{column_type, holds};
 
@@ -47,6 +48,9 @@ pub(super) struct Session {
     pub(super) owners: Owners,
     /// Whether definitions changed since the last checkpoint of the file.
     pub(super) ddl: bool,
+    /// The bytes that a vector of rows takes that were added in the open transaction, if they are
+    /// long.
+    long: Option<u64>,
     tables: HashMap<TableRef, Ready>,
     stages: HashMap<String, Stage>,
     stages_made: usize,
@@ -59,6 +63,7 @@ struct Ready {
     fits: Option<SchemaRef>,
     appender: Option<(SchemaRef, Appender)>,
     statements: HashMap<String, Statement>,
+    window: Window,
 }
 
 impl Session {
@@ -81,6 +86,7 @@ impl Session {
             promoted: HashMap::new(),
             owners: Owners::default(),
             ddl: false,
+            long: None,
             tables: HashMap::new(),
             stages: HashMap::new(),
             stages_made: 0,
@@ -186,6 +192,8 @@ impl Session {
         let attempt = || format!("adding rows to {target}");
         let connection = self.connection.clone();
         let ready = self.ready(target);
+        let (bytes, share) = (rows.get_array_memory_size(), long::share(&connection));
+        let vector = ready.window.note(rows.num_rows(), bytes, share);
         let current = ready.appender.take().filter(|(schema, _)| *schema == rows.schema());
         let (schema, mut appender) = match current {
             Some(pair) => pair,
@@ -193,6 +201,7 @@ impl Session {
         };
         appender.append(rows).and_then(|()| appender.flush()).during(attempt)?;
         ready.appender = Some((schema, appender));
+        self.long = self.long.max(vector);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::Path;
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use libduckdb_sys as sys;
@@ -19,6 +19,10 @@ pub(crate) struct Database {
     /// Transactions that fill tables, and whether somebody waits for a moment without any.
     filling: Mutex<(usize, bool)>,
     filled: Condvar,
+    /// What `memory_limit` says, in bytes.
+    memory: u64,
+    /// The bytes of long rows that were committed since the log was last folded into the file.
+    long: Mutex<u64>,
     on_close: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -29,7 +33,7 @@ unsafe impl Sync for Database {}
 
 impl Database {
     /// Opens the file at `path`, creating it unless `settings` say `access_mode = read_only`.
-    pub(crate) fn open(path: &Path, settings: &[(&str, String)]) -> Result<Self> {
+    pub(crate) fn open(path: &Path, memory: u64, settings: &[(&str, String)]) -> Result<Self> {
         let path = path.to_str().ok_or_else(|| Failure::invalid("a path that is not UTF-8"))?;
         let path = c_string(path)?;
         let config = Config::new(settings)?;
@@ -46,6 +50,8 @@ impl Database {
                     folded: Mutex::default(),
                     filling: Mutex::default(),
                     filled: Condvar::new(),
+                    memory,
+                    long: Mutex::default(),
                     on_close: None,
                 });
             }
@@ -140,6 +146,9 @@ impl Drop for Quiet<'_> {
     }
 }
 
+/// The right to commit long rows.
+pub(crate) type Long<'a> = MutexGuard<'a, u64>;
+
 /// A transaction that fills a table: the log cannot be folded into the file while there is one.
 pub(crate) struct Filling(Arc<Database>);
 
@@ -218,15 +227,28 @@ impl Connection {
         if !database.has_rested() {
             return Ok(false);
         }
+        self.fold_log_now()?;
+        Ok(true)
+    }
+
+    /// Folds the log into the file, however long ago that was done.
+    pub(crate) fn fold_log_now(&self) -> Result<()> {
+        let database = &self.0.database;
         let began = Instant::now();
         let _quiet = database.quiet();
         let folded = self.execute("CHECKPOINT");
-        if folded.is_err() {
-            database.note_folded(began.elapsed());
-        }
-        folded?;
         database.note_folded(began.elapsed());
-        Ok(true)
+        folded.map(drop)
+    }
+
+    /// Waits until nobody else commits long rows; the bytes of those not yet folded into the file.
+    pub(crate) fn long(&self) -> Long<'_> {
+        self.0.database.long.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much memory DuckDB may use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.0.database.memory
     }
 
     /// Runs one statement with `values` for its parameters, and returns all of its rows.

@@ -15,7 +15,7 @@ mod statement;
 mod stream;
 
 pub(crate) use appender::Appender;
-pub(crate) use connection::{Connection, Database, Filling};
+pub(crate) use connection::{Connection, Database, Filling, Long};
 pub(crate) use failure::{Class, Failure};
 pub(crate) use statement::{Cell, Statement, Value};
 pub(crate) use stream::Stream;

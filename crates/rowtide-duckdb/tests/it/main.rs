@@ -13,6 +13,7 @@ mod epochs;
 mod faults;
 mod keyless;
 mod load;
+mod long;
 mod support;
 mod types;
 mod view;

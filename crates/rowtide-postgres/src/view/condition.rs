@@ -21,7 +21,7 @@ pub(crate) async fn check(sql: &Sql, name: &TableName, condition: &str) -> Resul
         return Ok(());
     }
     let refused = |why: &str| {
-        Error::config(format!("--where: {why} (asked of {name})")).with_hint(
+        Error::config(format!("--where: {why} (in table {name})")).with_hint(
             "write a condition with the source's column names; --table names the tables that have \
              them",
         )

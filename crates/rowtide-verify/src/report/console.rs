@@ -1,7 +1,6 @@
 //! A table's verdict in a sentence, and all of them in one.
 
-use super::{Report, TableReport};
-use super::{ColumnGap, Side};
+use super::{ColumnGap, Report, Side, TableReport};
 use crate::Verdict;
 
 /// The verdict with what belongs to it: `equal as of 0/1A2B3C`, `3 rows differ`.

@@ -1,8 +1,8 @@
 //! What is shown of a report, and what is not.
 
-use rowtide_core::TableName;
+use rowtide_core::{Checkpoint, Offset, TableName};
 
-use super::{Report, TableReport, Trouble, csv, html, sentence, shown, summary};
+use super::{ColumnGap, Report, Side, TableReport, Trouble, csv, html, sentence, shown, summary};
 use crate::compare::{ColumnDifference, Difference, Kind, Nature, Shown};
 use crate::report::Disagreement;
 use crate::{Extent, Verdict};
@@ -134,4 +134,35 @@ fn a_report_survives_its_way_to_the_client() {
     let text = serde_json::to_string(&sent).unwrap();
     let read: Report = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
+}
+
+#[test]
+fn a_column_of_one_side_is_told_in_every_form() {
+    let gap = |column: &str, only_at| ColumnGap { column: column.into(), only_at };
+    let extra = TableReport {
+        columns: vec![gap("x,<i>", Side::Destination)],
+        position: Some(Checkpoint::single("p".into(), Offset(0x12_3456))),
+        ..table("t", Verdict::Differs)
+    };
+    let said = "the destination has a column `x,<i>` that the source does not have; \
+        equal in the others as of 0/123456";
+    assert_eq!(sentence(&extra), said);
+    let lacking =
+        TableReport { columns: vec![gap("y", Side::Source)], ..table("u", Verdict::Differs) };
+    let said = "the source has a column `y` that the destination does not have; \
+        its rows were not compared";
+    assert_eq!(sentence(&lacking), said);
+    let both = TableReport { differing: 2, ..extra.clone() };
+    assert!(sentence(&both).starts_with("2 rows differ as of 0/123456; the destination has"));
+    let told = report(vec![extra, lacking]);
+    assert_eq!(told.exit_code(), 1);
+    let text = csv(&told);
+    let lines: Vec<&str> = text.lines().collect();
+    let expected = "public.t,differs,,,extra column,,,\"x,<i>\",only at the destination,,";
+    assert_eq!(lines[1], expected);
+    assert_eq!(lines[2], "public.u,differs,,,missing column,,,y,only at the source,,");
+    let page = html(&told, "");
+    assert!(page.contains("has a column `x,&lt;i&gt;` that"), "{page}");
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!(json["tables"][0]["columns"][0]["only_at"], "destination");
 }

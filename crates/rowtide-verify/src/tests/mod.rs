@@ -2,6 +2,7 @@
 //! at, the destination lags behind, and damage is planted in it.
 
 mod budget;
+mod columns;
 mod drift;
 mod histories;
 mod repairs;

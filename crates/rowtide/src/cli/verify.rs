@@ -19,8 +19,8 @@ Examples:
 A pipeline that runs on this machine does it beside its work. Otherwise it runs for the time, since
 the destination must come to where the source was looked at.
 
-Exit code 0: every table is equal, with --repair: after it. 1: rows differ, or kept changing too
-fast to be compared.")]
+Exit code 0: every table is equal, with --repair: after it. 1: rows or columns differ, or rows
+kept changing too fast to be compared.")]
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,

@@ -35,6 +35,7 @@ mod tables;
 mod types;
 mod verify;
 mod verify_budget;
+mod verify_columns;
 mod verify_corruption;
 mod verify_drift;
 mod verify_unseen;

@@ -12,6 +12,7 @@ use crate::destination::state::{self, Control};
 use crate::error::During;
 use crate::ffi::Value;
 use crate::file;
+use crate::long;
 
 impl Session {
     /// Ends the epoch: records `progress` if this is still the pipeline's writer, and commits.
@@ -41,6 +42,9 @@ impl Session {
             recorded.or_else(|error| if self.is_fenced() { Ok(0) } else { Err(error) })?;
         if recorded != 1 {
             return Err(self.fenced());
+        }
+        if self.long.is_some() {
+            long::keep_apart(&self.connection)?;
         }
         fault::point("commit.before")?;
         if let Err(failure) = self.connection.execute("COMMIT")
@@ -97,8 +101,14 @@ impl Session {
 
     /// Folds the log into the file directly after definitions changed: replaying such changes
     /// from the log is where DuckDB has had most of its bugs. Impossible while loaders write;
-    /// then the next commit tries again.
+    /// then the next commit tries again. Also after long rows, so that the next ones begin a row
+    /// group of their own.
     fn checkpoint_file(&mut self) -> Result<()> {
+        if let Some(vector) = self.long.take() {
+            long::note(&self.connection, vector)?;
+            let mut unfolded = self.connection.long();
+            return long::fold(&self.connection, &mut unfolded, long::share(&self.connection));
+        }
         self.ddl = self.ddl && !file::checkpoint(&self.connection)?;
         Ok(())
     }

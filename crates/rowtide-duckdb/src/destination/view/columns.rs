@@ -77,8 +77,7 @@ pub(super) fn gaps(
     let wanted = plan.target_arrow();
     let names = || wanted.fields().iter().map(|field| field.name());
     let missing = names().filter(|name| column_like(&standing, name).is_none()).cloned();
-    let is_extra =
-        |column: &&Standing| !names().any(|wanted| fold(wanted) == fold(&column.name));
+    let is_extra = |column: &&Standing| !names().any(|wanted| fold(wanted) == fold(&column.name));
     // History may have columns that an earlier copy of the table had.
     let extra = standing.iter().filter(|_| plan.mode != Mode::Append).filter(is_extra);
     let extra = extra.map(|column| column.name.clone());

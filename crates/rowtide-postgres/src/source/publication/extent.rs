@@ -81,9 +81,10 @@ impl PostgresSource {
         if self.options.publication.is_none() {
             self.refuse_narrowed_own(sql, (oid, &table.name)).await?;
         }
-        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = attached.as_ref().and_then(|memory| memory.standing.entries.get(&oid).cloned());
-        drop(attached);
+        let before = {
+            let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+            attached.as_ref().and_then(|memory| memory.standing.entries.get(&oid).cloned())
+        };
         let Some(before) = before else { return Ok(()) };
         let now = Standing::load(sql, &self.names, &[oid]).await?;
         if now.entries.get(&oid).is_none_or(|now| !was_away(&before, now)) {
@@ -98,11 +99,7 @@ impl PostgresSource {
         .with_hint("the pipeline looks into it within a minute: verify again then"))
     }
 
-    async fn refuse_narrowed_own(
-        &self,
-        sql: &Sql,
-        (oid, table): (u32, &TableName),
-    ) -> Result<()> {
+    async fn refuse_narrowed_own(&self, sql: &Sql, (oid, table): (u32, &TableName)) -> Result<()> {
         // Before version 15 there are no such columns.
         let query = "SELECT p.pubname::text, pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL \
              FROM pg_catalog.pg_publication_rel r \
