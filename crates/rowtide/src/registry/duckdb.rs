@@ -21,7 +21,9 @@ const OPTIONS: &[O] = &[
         "memory_limit",
         Kind::Size(1 << 20),
         "\"1GiB\"",
-        "Memory that DuckDB may use before it goes to disk. Rowtide's own buffers come on top.",
+        "Memory that DuckDB may use before it goes to disk. Rowtide's own buffers come on top. Rows of \
+         which 2,048 take more than an eighth of it are copied a few at a time, and the file is not \
+         compacted while it has them.",
     ),
     O::optional(
         "threads",
