@@ -29,9 +29,6 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// for a quick restart, large enough that a stream of small epochs rarely pays for it.
 const CHECKPOINT_THRESHOLD: &str = "64MiB";
 
-/// How many bytes of blocks are kept for use over and over.
-const KEPT_BLOCKS: u64 = 256_000_000;
-
 static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Database>>>> = Mutex::new(None);
 static CLOSED: Condvar = Condvar::new();
 
@@ -167,10 +164,6 @@ fn settings(options: &DuckdbOptions, access: &str) -> Vec<(&'static str, String)
         // Row groups are compressed as they fill. By itself DuckDB gathers five: a lane's rows would
         // all be held in memory and compressed at its end, one lane after the other.
         ("write_buffer_row_group_count", "1".to_owned()),
-        // Blocks of 256 KiB are used over and over: given back to the system each time, they cost a
-        // tenth of a copy in page faults. It is memory of the limit, taken as far as it is used; a
-        // small limit needs most of it for other sizes.
-        ("block_allocator_memory", format!("{}B", KEPT_BLOCKS.min(options.memory() / 4))),
         // Until it is known whether the rows are too long for it.
         ("max_vacuum_tasks", "0".to_owned()),
         ("checkpoint_threshold", CHECKPOINT_THRESHOLD.to_owned()),
