@@ -1,6 +1,6 @@
 //! Opening a replication connection, and what can be asked on it before it streams.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::FutureExt;
@@ -223,10 +223,9 @@ async fn open(options: &PostgresOptions, doing: &str) -> Result<(Box<dyn Socket>
         let socket = UnixStream::connect(path).await.map_err(unreachable)?;
         return Ok((Box::new(socket), open));
     }
-    let began = Instant::now();
     let mut tcp =
         TcpStream::connect((options.host(), options.port())).await.map_err(unreachable)?;
-    prepare(&tcp, began.elapsed() < NEARBY).map_err(unreachable)?;
+    prepare(&tcp).map_err(unreachable)?;
     let Some(config) = tls::client_config(options)? else { return Ok((Box::new(tcp), open)) };
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
@@ -250,26 +249,12 @@ async fn open(options: &PostgresOptions, doing: &str) -> Result<(Box<dyn Socket>
     Ok((Box::new(secured), Security { encrypted: true, end_point }))
 }
 
-/// A server that answered so fast is close by.
-const NEARBY: Duration = Duration::from_millis(2);
-/// The receive buffer for a server close by (the system doubles it); the system's own choice grows
-/// to megabytes. What does not fit waits at the server, where rows that wait are joined to large
-/// packets; with room for all of them it sends a packet for each row, and is answered for each.
-const NEARBY_BUFFER: usize = 16 << 10;
-
-fn prepare(tcp: &TcpStream, nearby: bool) -> std::io::Result<()> {
+fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
     let socket = SockRef::from(tcp);
-    if nearby {
-        let lab =
-            std::env::var("RT_RCVBUF").ok().and_then(|t| t.parse().ok()).unwrap_or(NEARBY_BUFFER);
-        if lab > 0 {
-            socket.set_recv_buffer_size(lab)?;
-        }
-    }
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     tcp.set_nodelay(true)
