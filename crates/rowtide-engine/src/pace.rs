@@ -19,8 +19,8 @@ const LONGEST: Duration = Duration::from_millis(250);
 /// above which epochs grow whatever they cost: below it their latency stays small.
 const CHANGES: u32 = 6_250;
 /// How many times as long as it took to apply the last epoch the next one waits: under a steady load
-/// a third of the time is spent on applying.
-const REST: u32 = 2;
+/// half of the time is spent on applying.
+const REST: u32 = 1;
 
 /// When the next segment may be asked for.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn it_grows_with_what_the_epoch_cost() {
-        assert_eq!(pause(10, Duration::from_millis(5)), Duration::from_millis(10));
+        assert_eq!(pause(10, Duration::from_millis(5)), Duration::from_millis(5));
         assert_eq!(pause(10, Duration::from_secs(5)), LONGEST);
     }
 }
