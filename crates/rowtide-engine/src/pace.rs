@@ -18,9 +18,6 @@ const LONGEST: Duration = Duration::from_millis(250);
 /// An epoch of this many changes is followed by the longest pause. With the pause they make the rate
 /// above which epochs grow whatever they cost: below it their latency stays small.
 const CHANGES: u32 = 6_250;
-/// How many times as long as it took to apply the last epoch the next one waits: under a steady load
-/// half of the time is spent on applying.
-const REST: u32 = 1;
 
 /// When the next segment may be asked for.
 #[derive(Debug, Clone)]
@@ -73,12 +70,13 @@ impl Pace {
     }
 }
 
+/// At least as long as the epoch took: under a steady load half of the time goes into applying.
 fn pause(changes: usize, cost: Duration) -> Duration {
     if changes == 0 {
         return Duration::ZERO;
     }
     let changes = u32::try_from(changes).unwrap_or(CHANGES).min(CHANGES);
-    (LONGEST * changes / CHANGES).max(cost * REST).min(LONGEST)
+    (LONGEST * changes / CHANGES).max(cost).min(LONGEST)
 }
 
 #[cfg(test)]
