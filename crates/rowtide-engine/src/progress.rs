@@ -49,6 +49,14 @@ pub struct TableProgress {
     pub reason: Option<String>,
 }
 
+impl TableProgress {
+    /// One of which nothing was copied yet.
+    pub fn new(name: TableName, phase: Phase, reason: Option<String>) -> Self {
+        let (rows, bytes, estimated_rows) = (0, 0, None);
+        Self { name, phase, rows, bytes, estimated_rows, started: None, finished: None, reason }
+    }
+}
+
 /// How far following the log has come, in this run.
 #[derive(Debug, Clone, Default)]
 pub struct StreamProgress {

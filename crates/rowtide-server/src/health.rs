@@ -42,16 +42,7 @@ mod tests {
     use super::*;
 
     fn table(name: &str, phase: Phase) -> TableProgress {
-        TableProgress {
-            name: TableName::new("public", name),
-            phase,
-            rows: 0,
-            bytes: 0,
-            estimated_rows: None,
-            started: None,
-            finished: None,
-            reason: None,
-        }
+        TableProgress::new(TableName::new("public", name), phase, None)
     }
 
     fn told(snapshot: &Snapshot) -> (bool, String) {

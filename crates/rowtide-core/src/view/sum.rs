@@ -4,15 +4,13 @@ use super::{RowsOf, TableView, ViewedRows};
 use crate::canonical::{Digest, Encoder};
 use crate::{Result, TableSchema};
 
-/// Sums a whole table up: inside the system if it can, else here, where each batch of rows waits
-/// for a `breath` before the next is read.
+/// Sums a whole table up: inside the system if it can, else here.
 ///
 /// # Errors
 /// Whatever reading the view meets.
-pub async fn sum_up<Breath: Future<Output = ()> + Send>(
+pub async fn sum_up(
     view: &mut dyn TableView,
     (table, bucket_bits): (&TableSchema, u32),
-    breath: impl Fn() -> Breath + Send + Sync,
 ) -> Result<Digest> {
     if let Some(digest) = view.digest(bucket_bits).await? {
         return Ok(digest);
@@ -22,7 +20,6 @@ pub async fn sum_up<Breath: Future<Output = ()> + Send>(
     view.begin(RowsOf::All).await?;
     while let Some(ViewedRows { rows, .. }) = view.next().await? {
         encoder.sum_up(&rows, &mut digest)?;
-        breath().await;
     }
     Ok(digest)
 }

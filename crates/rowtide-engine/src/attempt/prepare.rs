@@ -187,16 +187,7 @@ pub(super) fn show_tables(pipeline: &Pipeline, planned: &[Planned], state: &Pipe
             Action::Skip => (Phase::Skipped, None),
             Action::Leave(reason) => (Phase::Stopped, Some(reason.clone())),
         };
-        TableProgress {
-            name,
-            phase,
-            rows: 0,
-            bytes: 0,
-            estimated_rows: None,
-            started: None,
-            finished: None,
-            reason,
-        }
+        TableProgress::new(name, phase, reason)
     };
     let position = state.checkpoint.as_ref().map_or(0, |at| at.position().0);
     pipeline.monitor.update(|snapshot| {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use rowtide_core::canonical::{BucketSet, Digest, Encoder, Hashes};
-use rowtide_core::view::{self, RowsOf, TableView, ViewedRows};
+use rowtide_core::view::{RowsOf, TableView, ViewedRows, sum_up};
 use rowtide_core::{Error, Result, TableSchema};
 
 /// A table is summed up in 2ⁿ buckets, from so many to so many, of about so many rows.
@@ -81,10 +81,6 @@ pub(crate) async fn find(
 fn bits_for(rows: u64) -> u32 {
     let buckets = (rows / ROWS_OF_BUCKET).max(1);
     buckets.ilog2().clamp(BITS.0, BITS.1)
-}
-
-async fn sum_up(view: &mut dyn TableView, what: (&TableSchema, u32)) -> Result<Digest> {
-    view::sum_up(view, what, || std::future::ready(())).await
 }
 
 /// How many rows differ at least, by their numbers alone.
