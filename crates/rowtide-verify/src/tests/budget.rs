@@ -13,11 +13,9 @@ use rowtide_core::canonical::{Digest, Encoder};
 use rowtide_core::view::{
     Inspect, Moment, RowsOf, Share, Spare, TableView, ViewRequest, ViewedRows,
 };
-use rowtide_core::{
-    Checkpoint, Column, DeleteMode, Identity, MetadataColumns, Mode, Phase, Result, TableName,
-    TablePlan, TableSchema, TableState,
-};
+use rowtide_core::{Checkpoint, Column, Identity, Result, TableName, TableSchema, TableState};
 
+use super::histories::streaming;
 use crate::{Arrival, Options, Report, Verdict, Verifier};
 
 /// How many pieces a table has.
@@ -135,14 +133,7 @@ fn tables(count: u64) -> Vec<TableState> {
         let name = TableName::new("public", format!("t{number}"));
         let id = ((number, name), vec![id]);
         let source = TableSchema::new(id.0, 1, id.1, vec![0], Identity::Key);
-        let plan = TablePlan {
-            target: source.name.clone(),
-            source: source.into(),
-            mode: Mode::Merge,
-            delete: DeleteMode::Hard,
-            metadata: MetadataColumns::default(),
-        };
-        plan.state(Phase::Streaming)
+        streaming(source)
     };
     (1..=count).map(state).collect()
 }

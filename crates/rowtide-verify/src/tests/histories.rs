@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rand::Rng;
 use rowtide_core::canonical::Encoder;
-use rowtide_core::{DeleteMode, MetadataColumns, Mode, Phase, TablePlan, TableState};
+use rowtide_core::{DeleteMode, MetadataColumns, Mode, Phase, TablePlan, TableSchema, TableState};
 
 use super::world::{Cells, End, World, batch};
 use crate::{Extent, Options, Report, TableReport, Verdict, Verifier};
@@ -19,7 +19,11 @@ pub(super) const COLD_ROWS: u64 = 60;
 pub(super) const HOT_ROWS: u64 = 6;
 
 pub(super) fn state_of(world: &World) -> TableState {
-    let source = world.schema();
+    streaming(world.schema())
+}
+
+/// A table that is followed and kept as it is at the source.
+pub(super) fn streaming(source: TableSchema) -> TableState {
     let plan = TablePlan {
         target: source.name.clone(),
         source: source.into(),
