@@ -30,16 +30,15 @@ fn truncate(session: &mut Session, plan: &TablePlan, marker: &RecordBatch) -> Re
         DeleteMode::Soft => {
             let deleted = deleted_column(plan)?;
             let fields = plan.metadata.fields();
-            let stage = session.stage(&[metadata_of(plan, marker)?])?;
+            let marked = session.fed(&[metadata_of(plan, marker)?])?;
             let set = marks(plan, 0);
             debug_assert_eq!(fields.len(), marker.num_columns() - plan.source.columns.len());
             let sql = format!(
-                "UPDATE {target} AS t SET {set} FROM {stage} AS s \
+                "UPDATE {target} AS t SET {set} FROM {marked} AS s \
                  WHERE t.{} IS DISTINCT FROM true",
                 Ident(deleted)
             );
             session.change(&target, &sql)?;
-            session.unstage(&stage)?;
         }
     }
     Ok(())

@@ -10,10 +10,10 @@ use rowtide_core::{Error, Mode, Result, TableName, TablePlan, fault};
 
 use self::lane::DuckdbLoader;
 use super::merge::target_columns;
-use super::session::{Session, appender, definitions};
+use super::session::{Session, definitions};
 use super::{schema, state};
 use crate::error::During;
-use crate::ffi::{Connection, Database};
+use crate::ffi::{Connection, Database, Feed};
 use crate::file;
 use crate::quote::{Ident, TableRef};
 
@@ -44,6 +44,7 @@ pub(super) fn make_ledger(connection: &Connection, catalog: &Arc<str>) -> Result
             let columns = definitions(&plan.target_arrow())?;
             let sql = format!("CREATE TABLE IF NOT EXISTS {target} ({columns})");
             file::when_free(|| connection.execute(&sql)).during(attempt)?;
+            connection.note_defined();
             file::checkpoint(connection)?;
         }
     }
@@ -78,16 +79,22 @@ pub(super) fn open(
         made
     })
     .during(attempt)?;
+    connection.note_defined();
     // While other tables are being loaded this is left to the writer, after a later commit.
     file::checkpoint(&connection)?;
     (0..lanes.max(1))
         .map(|_| {
             let connection = file::connect(database)?;
-            let schema = plan.target_arrow();
-            let appender = appender(&connection, &staging, &schema)?;
-            Ok(Box::new(DuckdbLoader::new(appender, connection)) as Box<dyn Loader>)
+            let feed = Feed::new(&connection, &plan.target_arrow()).during(attempt)?;
+            let insert = insert_from(&staging, plan, &feed);
+            Ok(Box::new(DuckdbLoader::new(connection, feed, insert)) as Box<dyn Loader>)
         })
         .collect()
+}
+
+/// Adds the rows of `feed`, which has the columns of `plan`'s target, to `table`.
+pub(super) fn insert_from(table: &TableRef, plan: &TablePlan, feed: &Feed) -> String {
+    format!("INSERT INTO {table} ({}) FROM {}", target_columns(plan), feed.name())
 }
 
 /// Checks that `target`, which has these `owners`, is free, or was made by this pipeline for
@@ -162,7 +169,7 @@ pub(super) fn promote(session: &mut Session, plan: &TablePlan) -> Result<()> {
         schema::fit(session, plan, plan.target_arrow().fields())?;
         let names = target_columns(plan);
         let copy = format!("INSERT INTO {target} ({names}) SELECT {names} FROM {staging}");
-        session.change_once(&target, &copy)?;
+        session.change(&target, &copy)?;
         session.execute(&format!("DROP TABLE {staging}"), attempt)?;
     } else {
         session.execute(&format!("DROP TABLE IF EXISTS {target}"), attempt)?;

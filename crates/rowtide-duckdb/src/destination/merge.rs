@@ -42,9 +42,8 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, write: &MergeWrite)
     }
     if let Some(completed) = completed {
         let names = target_columns(plan);
-        session
-            .change_once(&target, &format!("INSERT INTO {target} ({names}) FROM {completed}"))?;
-        session.execute(&format!("DROP TABLE {completed}"), || "completing rows".to_owned())?;
+        session.change(&target, &format!("INSERT INTO {target} ({names}) FROM {completed}"))?;
+        session.unstage(&completed)?;
     }
     Ok(())
 }
@@ -60,12 +59,10 @@ fn remove(session: &mut Session, plan: &TablePlan, batches: &[&RecordBatch]) -> 
         return Ok(());
     }
     let target = session.target(plan);
-    let stage = session.stage(&keys)?;
+    let (keys, on) = (session.fed(&keys)?, same_key(plan, 0));
     fault::point("write.staged")?;
-    let on = same_key(plan, 0);
-    session.change(&target, &format!("DELETE FROM {target} AS t USING {stage} AS s WHERE {on}"))?;
-    fault::point("write.removed")?;
-    session.unstage(&stage)
+    session.change(&target, &format!("DELETE FROM {target} AS t USING {keys} AS s WHERE {on}"))?;
+    fault::point("write.removed")
 }
 
 /// Marks the rows under the keys of `deletes`, setting their metadata columns and nothing else.
@@ -74,11 +71,10 @@ fn mark(session: &mut Session, plan: &TablePlan, deletes: &RecordBatch) -> Resul
     let target = session.target(plan);
     let (keys, metadata) = (keys_of(plan, deletes)?, metadata_of(plan, deletes)?);
     let first = keys.num_columns();
-    let stage = session.stage(&[beside(&[&keys, &metadata])?])?;
+    let marked = session.fed(&[beside(&[&keys, &metadata])?])?;
     let (set, on) = (marks(plan, first), same_key(plan, 0));
-    session
-        .change(&target, &format!("UPDATE {target} AS t SET {set} FROM {stage} AS s WHERE {on}"))?;
-    session.unstage(&stage)
+    let sql = format!("UPDATE {target} AS t SET {set} FROM {marked} AS s WHERE {on}");
+    session.change(&target, &sql).map(drop)
 }
 
 /// Fills in what the log did not repeat, from the rows that stand in the target now. Returns a
@@ -90,7 +86,7 @@ fn complete(session: &mut Session, plan: &TablePlan, patches: &Patches) -> Resul
         let keys = patches.rows.num_columns();
         (keys, keys + patches.base.num_columns())
     };
-    let stage = session.stage(&[beside(&[&patches.rows, &patches.base, &masks])?])?;
+    let patched = session.fed(&[beside(&[&patches.rows, &patches.base, &masks])?])?;
     let values =
         join(plan.target_arrow().fields().iter().enumerate(), ", ", |(index, field)| match patches
             .unchanged
@@ -110,11 +106,10 @@ fn complete(session: &mut Session, plan: &TablePlan, patches: &Patches) -> Resul
     session.execute(
         &format!(
             "CREATE OR REPLACE TEMP TABLE {completed} AS \
-             SELECT {values} FROM {stage} AS s {join} {target} AS t ON {on}"
+             SELECT {values} FROM {patched} AS s {join} {target} AS t ON {on}"
         ),
         || format!("completing rows of {}", plan.target),
     )?;
-    session.unstage(&stage)?;
     let found = session.count(&format!("SELECT count(*) FROM {completed}"))?;
     let wanted = patches.rows.num_rows() as u64;
     if found != wanted && !lenient {

@@ -42,7 +42,7 @@ pub(super) fn check(plan: &TablePlan) -> Result<()> {
 fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Result<()> {
     let target = session.target(plan);
     let wanted = removes.num_rows() as u64;
-    let stage = session.stage(std::slice::from_ref(removes))?;
+    let stage = session.stage(removes)?;
     fault::point("write.staged")?;
     keep_row_numbers(session, &target)?;
     let matched = pair(session, plan, &stage)?;
@@ -56,9 +56,9 @@ fn remove(session: &mut Session, plan: &TablePlan, removes: &RecordBatch) -> Res
             format!("UPDATE {target} AS t SET {set} FROM {matched} AS s WHERE t.rowid = s.id")
         }
     };
-    let removed = session.change_once(&target, &sql)?;
+    let removed = session.change(&target, &sql)?;
     fault::point("write.removed")?;
-    session.execute(&format!("DROP TABLE {matched}"), || "pairing rows".to_owned())?;
+    session.unstage(&matched)?;
     if removed != wanted && !fault::planted("multiset-removes-all") {
         return Err(Error::data(format!(
             "table {}: {wanted} rows were removed at the source, but only {removed} equal ones \

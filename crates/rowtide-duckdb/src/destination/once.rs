@@ -18,18 +18,15 @@ pub(super) fn apply(session: &mut Session, plan: &TablePlan, rows: &RecordBatch)
         return Err(Error::internal(said));
     };
     let target = session.target(plan);
-    let stage = session.stage(&[keys_of(plan, rows)?])?;
     keep_row_numbers(session, &target)?;
+    let keys = session.fed(&[keys_of(plan, rows)?])?;
     let same =
         join(&plan.source.key, "", |&at| format!("t.{}, ", Ident(plan.source.columns[at].name())));
     let (position, seq, on) = (Ident(position), Ident(seq), same_key(plan, 0));
-    session.change(
-        &target,
-        &format!(
-            "DELETE FROM {target} WHERE rowid IN (SELECT id FROM (SELECT t.rowid AS id, \
-             row_number() OVER (PARTITION BY {same}t.{position}, t.{seq} ORDER BY t.rowid) AS n \
-             FROM {target} AS t SEMI JOIN {stage} AS s ON {on}) WHERE n > 1)"
-        ),
-    )?;
-    session.unstage(&stage)
+    let sql = format!(
+        "DELETE FROM {target} WHERE rowid IN (SELECT id FROM (SELECT t.rowid AS id, \
+         row_number() OVER (PARTITION BY {same}t.{position}, t.{seq} ORDER BY t.rowid) AS n \
+         FROM {target} AS t SEMI JOIN {keys} AS s ON {on}) WHERE n > 1)"
+    );
+    session.change(&target, &sql).map(drop)
 }

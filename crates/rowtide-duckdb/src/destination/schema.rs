@@ -98,7 +98,7 @@ fn add(
         format!("adding column {:?} to {target}", field.name())
     })?;
     if let Some(value) = value {
-        session.change_once(target, &format!("UPDATE {target} SET {name} = {value}"))?;
+        session.change(target, &format!("UPDATE {target} SET {name} = {value}"))?;
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ fn stage_fill(
     value: &ArrayRef,
 ) -> Result<TableRef> {
     let schema = Arc::new(Schema::new(vec![Arc::clone(field)]));
-    session.stage(&[RecordBatch::try_new(schema, vec![Arc::clone(value)])?])
+    session.stage(&RecordBatch::try_new(schema, vec![Arc::clone(value)])?)
 }
 
 /// Makes the target of `plan` hold values of `fields` beside those that it has: adds columns that

@@ -1,32 +1,32 @@
 //! The blocking half of a writer: one connection, one open transaction at most, and what is kept
-//! ready between writes (appenders, staging tables, prepared statements).
+//! ready between writes (feeds, prepared statements).
 
 mod commit;
-mod staging;
+mod rows;
 mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use rowtide_core::{Checkpoint, Error, Mode, Result, TableName, TablePlan, TableState};
 
-use self::staging::Stage;
-pub(super) use self::standing::{Standing, appender, column_like, columns, definitions, misfit};
+pub(super) use self::standing::{Standing, column_like, columns, definitions, misfit};
 use super::load;
 use super::owners::Owners;
 use super::state::{self, Control, Owner};
 use crate::error::During;
-use crate::ffi::{Appender, Connection, Database, Statement, Value};
+use crate::ffi;
+use crate::ffi::{Connection, Database, Feed, Statement, Value};
 use crate::file;
 use crate::long::{self, Window};
 use crate::quote::TableRef;
 use crate::types::{column_type, holds};
 
-/// How many tables' appenders and statements are kept ready. Beyond it all are let go: they are
-/// quickly made anew, and memory stays bounded however many tables there are.
-const READY_TABLES: usize = 64;
+/// Of how many tables something is remembered, and how many statements stay prepared. Beyond it all
+/// are let go: they are quickly made anew, and memory stays bounded however many tables there are.
+const READY: usize = 64;
 
 /// Everything that belongs to one writer. Dropping it rolls the open transaction back.
 pub(super) struct Session {
@@ -52,17 +52,17 @@ pub(super) struct Session {
     /// long.
     long: Option<u64>,
     tables: HashMap<TableRef, Ready>,
-    stages: HashMap<String, Stage>,
-    stages_made: usize,
+    feeds: HashMap<Schema, Feed>,
+    prepared: HashMap<String, Statement>,
+    /// How often definitions had changed when those were prepared.
+    defined: u64,
 }
 
-/// What is kept ready for one target.
+/// What is remembered of one target.
 #[derive(Default)]
 struct Ready {
     /// The rows' schema that the table was last found to hold.
     fits: Option<SchemaRef>,
-    appender: Option<(SchemaRef, Appender)>,
-    statements: HashMap<String, Statement>,
     window: Window,
 }
 
@@ -88,8 +88,9 @@ impl Session {
             ddl: false,
             long: None,
             tables: HashMap::new(),
-            stages: HashMap::new(),
-            stages_made: 0,
+            feeds: HashMap::new(),
+            prepared: HashMap::new(),
+            defined: 0,
         })
     }
 
@@ -123,6 +124,10 @@ impl Session {
     /// Begins the epoch's transaction unless it is open.
     pub(super) fn begin(&mut self) -> Result<()> {
         if !self.in_transaction {
+            let defined = self.connection.defined();
+            if std::mem::replace(&mut self.defined, defined) != defined {
+                self.prepared.clear();
+            }
             self.connection.execute("BEGIN").during(|| "beginning an epoch".to_owned())?;
             self.in_transaction = true;
         }
@@ -189,34 +194,16 @@ impl Session {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let attempt = || format!("adding rows to {target}");
-        let connection = self.connection.clone();
-        let ready = self.ready(target);
-        let (bytes, share) = (rows.get_array_memory_size(), long::share(&connection));
-        let vector = ready.window.note(rows.num_rows(), bytes, share);
-        let current = ready.appender.take().filter(|(schema, _)| *schema == rows.schema());
-        let (schema, mut appender) = match current {
-            Some(pair) => pair,
-            None => (rows.schema(), appender(&connection, target, &rows.schema())?),
-        };
-        appender.append(rows).and_then(|()| appender.flush()).during(attempt)?;
-        ready.appender = Some((schema, appender));
+        let (bytes, share) = (rows.get_array_memory_size(), long::share(&self.connection));
+        let vector = self.ready(target).window.note(rows.num_rows(), bytes, share);
+        self.insert(target, rows)?;
         self.long = self.long.max(vector);
         Ok(())
     }
 
-    /// Runs `sql`, a change of the table `target`, prepared once; returns how many rows changed.
+    /// Runs `sql`, a change of the table `target`; returns how many rows changed.
     pub(super) fn change(&mut self, target: &TableRef, sql: &str) -> Result<u64> {
-        let changed =
-            self.run_ready(target, sql, &[]).during(|| format!("changing rows of {target}"))?;
-        self.note_change(target, changed);
-        Ok(changed)
-    }
-
-    /// The same for a change whose text will not come again.
-    pub(super) fn change_once(&mut self, target: &TableRef, sql: &str) -> Result<u64> {
-        let changed =
-            self.connection.execute(sql).during(|| format!("changing rows of {target}"))?;
+        let changed = self.execute(sql, || format!("changing rows of {target}"))?;
         self.note_change(target, changed);
         Ok(changed)
     }
@@ -227,33 +214,28 @@ impl Session {
         }
     }
 
-    /// The table `name` of Rowtide's own.
-    pub(super) fn own(&self, name: &str) -> TableRef {
-        let (catalog, schema) = (Arc::clone(&self.catalog), state::SCHEMA.into());
-        TableRef { catalog, schema, name: name.into() }
-    }
-
-    /// Runs `sql` with `values`, prepared once for `target`.
-    pub(super) fn run_ready(
-        &mut self,
-        target: &TableRef,
-        sql: &str,
-        values: &[Value<'_>],
-    ) -> crate::ffi::Result<u64> {
-        let connection = self.connection.clone();
-        let ready = self.ready(target);
-        if let Some(statement) = ready.statements.get_mut(sql) {
+    /// Runs `sql` with `values`, prepared once.
+    ///
+    /// Only for statements whose plan does not depend on what a table holds: DuckDB (1.5) plans by
+    /// the statistics of that moment, and keeps the plan. A `SELECT … WHERE i = 500` that was
+    /// prepared when there was no 500 never finds one.
+    pub(super) fn run_prepared(&mut self, sql: &str, values: &[Value<'_>]) -> ffi::Result<u64> {
+        if let Some(statement) = self.prepared.get_mut(sql) {
             return statement.execute(values);
         }
-        let mut statement = connection.prepare(sql)?;
+        let mut statement = self.connection.prepare(sql)?;
         let changed = statement.execute(values)?;
-        ready.statements.insert(sql.to_owned(), statement);
+        if self.prepared.len() >= READY {
+            self.prepared.clear();
+        }
+        self.prepared.insert(sql.to_owned(), statement);
         Ok(changed)
     }
 
     /// Runs `sql` once.
     pub(super) fn execute(&mut self, sql: &str, attempt: impl FnOnce() -> String) -> Result<u64> {
-        self.connection.execute(sql).during(attempt)
+        let executed = self.connection.execute(sql);
+        self.settled(executed).during(attempt)
     }
 
     /// The one number that `sql` selects.
@@ -271,7 +253,7 @@ impl Session {
     }
 
     fn ready(&mut self, target: &TableRef) -> &mut Ready {
-        if self.tables.len() >= READY_TABLES && !self.tables.contains_key(target) {
+        if self.tables.len() >= READY && !self.tables.contains_key(target) {
             self.tables.clear();
         }
         self.tables.entry(target.clone()).or_default()
@@ -280,6 +262,7 @@ impl Session {
     /// Lets go of everything that knew the old definition of `target`.
     pub(super) fn redefined(&mut self, target: &TableRef) {
         self.tables.remove(target);
+        self.connection.note_defined();
         self.ddl = true;
     }
 }

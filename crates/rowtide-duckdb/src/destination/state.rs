@@ -170,13 +170,12 @@ pub(super) fn remember(
         state.reason.as_deref().into(),
         document.as_str().into(),
     ];
-    let own = session.own("tables");
     let updated = match is_new {
         true => 0,
-        false => session.run_ready(&own, UPDATE, &values).during(attempt)?,
+        false => session.run_prepared(UPDATE, &values).during(attempt)?,
     };
     if updated == 0 {
-        session.run_ready(&own, INSERT, &values).during(attempt)?;
+        session.run_prepared(INSERT, &values).during(attempt)?;
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ use self::wording::Words;
 use super::session::definitions;
 use super::{DuckdbDestination, state};
 use crate::error::During;
-use crate::ffi::{Appender, Connection, Stream};
+use crate::ffi::{Connection, Feed, Stream};
 use crate::file;
 use crate::quote::TableRef;
 
@@ -334,12 +334,11 @@ impl View {
         };
         let sql = format!("CREATE OR REPLACE TEMP TABLE {table} ({})", definitions(&schema)?);
         self.connection.execute(&sql).during(attempt)?;
-        let names = [&*table.catalog, &*table.schema, &*table.name];
-        let mut appender = Appender::new(&self.connection, names, &schema, true).during(attempt)?;
-        for batch in keys {
-            appender.append(batch).during(attempt)?;
-        }
-        appender.flush().during(attempt)?;
+        let feed = Feed::new(&self.connection, &schema).during(attempt)?;
+        let keys = keys.to_vec();
+        feed.offer(Box::new(keys.into_iter().map(Ok)));
+        let fill = format!("INSERT INTO {table} FROM {}", feed.name());
+        self.connection.execute(&fill).during(attempt)?;
         Ok(table)
     }
 

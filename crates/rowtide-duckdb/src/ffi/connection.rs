@@ -3,12 +3,14 @@
 use std::ffi::c_char;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use libduckdb_sys as sys;
 
 use super::failure::text_at;
+use super::feed::Feeds;
 use super::{Cell, Failure, Result, Statement, Value, c_string};
 
 /// An open database file. It is closed with the last value that uses it.
@@ -23,6 +25,9 @@ pub(crate) struct Database {
     memory: u64,
     /// The bytes of long rows that were committed since the log was last folded into the file.
     long: Mutex<u64>,
+    feeds: Arc<Feeds>,
+    /// How often definitions changed.
+    defined: AtomicU64,
     on_close: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -45,21 +50,38 @@ impl Database {
             let state =
                 sys::duckdb_open_ext(path.as_ptr(), &raw mut database, config.0, &raw mut error);
             if state == sys::DuckDBSuccess {
-                return Ok(Self {
+                let opened = Self {
                     raw: database,
                     folded: Mutex::default(),
                     filling: Mutex::default(),
                     filled: Condvar::new(),
                     memory,
                     long: Mutex::default(),
+                    feeds: Arc::default(),
+                    defined: AtomicU64::default(),
                     on_close: None,
-                });
+                };
+                opened.register_feeds()?;
+                return Ok(opened);
             }
             let text = text_at(error);
             if !error.is_null() {
                 sys::duckdb_free(error.cast());
             }
             Err(Failure::from_text(text))
+        }
+    }
+
+    fn register_feeds(&self) -> Result<()> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the database is live, the out pointer valid, and the connection closed once.
+        unsafe {
+            if sys::duckdb_connect(self.raw, &raw mut raw) != sys::DuckDBSuccess {
+                return Err(Failure::invalid("DuckDB gave no connection"));
+            }
+            let registered = self.feeds.register(raw);
+            sys::duckdb_disconnect(&raw mut raw);
+            registered
         }
     }
 
@@ -201,6 +223,10 @@ impl Connection {
         self.0.raw
     }
 
+    pub(super) fn feeds(&self) -> &Feeds {
+        &self.0.database.feeds
+    }
+
     /// Runs `sql`, which may be several statements; returns how many rows the last one changed.
     pub(crate) fn execute(&self, sql: &str) -> Result<u64> {
         let sql = c_string(sql)?;
@@ -209,6 +235,18 @@ impl Connection {
             unsafe { sys::duckdb_query(self.raw(), sql.as_ptr(), result) }
         })
         .map(|mut result| result.rows_changed())
+    }
+
+    /// Notes that definitions in the file changed, after that was committed or within the
+    /// transaction.
+    pub(crate) fn note_defined(&self) {
+        self.0.database.defined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often definitions changed: where that differs, DuckDB plans a prepared statement anew at
+    /// each of its executions from then on.
+    pub(crate) fn defined(&self) -> u64 {
+        self.0.database.defined.load(Ordering::Relaxed)
     }
 
     /// Says that a transaction that fills a table is about to begin here, after waiting for who

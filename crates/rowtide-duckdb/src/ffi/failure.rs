@@ -41,7 +41,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// A call that was not even tried.
-    pub(super) fn invalid(text: &str) -> Self {
+    pub(crate) fn invalid(text: &str) -> Self {
         Self { class: Class::Other, text: text.to_owned() }
     }
 

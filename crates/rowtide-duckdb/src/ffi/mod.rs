@@ -8,15 +8,16 @@
 
 #![allow(unsafe_code, reason = "DuckDB is a C library; every call to it is in this module")]
 
-mod appender;
+mod chunk;
 mod connection;
 mod failure;
+mod feed;
 mod statement;
 mod stream;
 
-pub(crate) use appender::Appender;
-pub(crate) use connection::{Connection, Database, Filling, Long};
+pub(crate) use connection::{Connection, Database, Long};
 pub(crate) use failure::{Class, Failure};
+pub(crate) use feed::Feed;
 pub(crate) use statement::{Cell, Statement, Value};
 pub(crate) use stream::Stream;
 

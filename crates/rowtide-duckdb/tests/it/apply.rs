@@ -7,12 +7,12 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, Field};
 use rowtide_core::traits::Progress;
 use rowtide_core::{
-    DeleteMode, ErrorKind, MergeWrite, MetadataColumns, Mode, MultisetWrite, Patches, TableName,
-    TablePlan, TableWrite,
+    DeleteMode, ErrorKind, MergeWrite, MetadataColumns, Mode, MultisetWrite, Patches, Phase,
+    TableName, TablePlan, TableWrite,
 };
 
 use crate::support::{
-    Item, Place, item_fields, item_rows, items, place, plan, schema, with_metadata,
+    Item, Place, item_fields, item_rows, items, place, plan, schema, state_of, with_metadata,
 };
 
 const ALL: &str = "SELECT id, name, note FROM public.items ORDER BY ALL";
@@ -63,6 +63,39 @@ async fn merge_inserts_updates_and_deletes() {
     ];
     applied(&place, &plan, &ABC, writes).await;
     assert_eq!(place.rows(ALL).await, ["2|B|∅", "3|c|∅", "4|∅|four"]);
+}
+
+/// DuckDB plans by the statistics of the moment, and a plan that is kept would keep them: a statement
+/// planned when every key was new would never find one.
+#[tokio::test]
+async fn statements_are_planned_for_what_stands() {
+    let place = place();
+    let called = |oid, name| plan(schema((oid, name), 1, item_fields(), vec![0]));
+    let plans = [called(21, "one"), called(22, "other")];
+    let mut writer = place.begin(&plans[0]).await;
+    writer.promote(&plans[1]).await.unwrap();
+    writer.remember(&state_of(&plans[1], Phase::Streaming)).await.unwrap();
+    writer.commit(Progress::default()).await.unwrap();
+    let rows = |first: i64, name| -> Vec<Item<'static>> {
+        (first..first + 100).map(|id| (id, Some(name), None)).collect()
+    };
+    // All new, beyond what stands; then what stands; then far away; then all of it again.
+    for (first, name) in [(0, "a"), (1000, "a"), (0, "b"), (1_000_000, "b"), (1000, "c"), (0, "d")]
+    {
+        for plan in &plans {
+            writer.write(plan, upserts(plan, &rows(first, name))).await.unwrap();
+        }
+        writer.commit(Progress::default()).await.unwrap();
+    }
+    for plan in &plans {
+        writer.write(plan, deletes(plan, &[1_000_000, 1001, 1])).await.unwrap();
+    }
+    writer.commit(Progress::default()).await.unwrap();
+    for name in ["one", "other"] {
+        let counts =
+            format!("SELECT name, count(*) FROM public.{name} GROUP BY name ORDER BY name");
+        assert_eq!(place.rows(&counts).await, ["b|99", "c|99", "d|99"], "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Ending an epoch: the checkpoint and the proof that no newer writer exists, in one transaction
 //! with the data.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use rowtide_core::traits::Progress;
@@ -68,35 +69,45 @@ impl Session {
         let identity = progress.identity.map(state::document).transpose()?;
         let position = progress.checkpoint.map(ToString::to_string);
         let (pipeline, control) = (Arc::clone(&self.pipeline), self.control.clone());
-        let values: [Value<'_>; 10] = [
-            (&*pipeline).into(),
-            control.fencing_epoch.into(),
-            control.checkpoint.as_deref().into(),
-            next.commits.into(),
-            next.checkpoint.as_deref().into(),
-            position.as_deref().into(),
-            progress.checkpoint.map_or(Value::Null, |_| now.into()),
-            progress.error.into(),
-            progress.error.map_or(Value::Null, |_| now.into()),
-            identity.as_deref().into(),
+        // What is NULL is not bound, for DuckDB plans a statement anew whose values change their type.
+        // What stays as it is is not written: the identity, which tells of every table, would fill
+        // the log and the memory of thousands of tables at each commit.
+        let mut values: Vec<Value<'_>> =
+            vec![(&*pipeline).into(), control.fencing_epoch.into(), next.commits.into()];
+        let mut set = "commits = $3".to_owned();
+        let texts = [
+            ("checkpoint", next.checkpoint.as_deref()),
+            ("position", position.as_deref()),
+            ("identity", identity.as_deref()),
+            ("last_error", progress.error),
         ];
-        // The identity tells of every table. Written at each commit, even as it is, it would fill
-        // the log and the memory of thousands of tables.
-        let (set, values) = match identity {
-            Some(_) => (", identity = $10", &values[..]),
-            None => ("", &values[..9]),
-        };
-        let own = self.own("pipelines");
-        let sql = "UPDATE _rowtide.pipelines SET commits = $4, checkpoint = $5, \
-             position = coalesce($6, position), \
-             updated_at = coalesce(make_timestamp($7::BIGINT), updated_at), \
-             last_error = coalesce($8, last_error), \
-             last_error_at = coalesce(make_timestamp($9::BIGINT), last_error_at)";
-        let only =
-            "WHERE pipeline = $1 AND ((fencing_epoch = $2 AND checkpoint IS NOT DISTINCT FROM $3)";
-        let anyone = if fault::planted("zombie-commits") { " OR true)" } else { ")" };
-        self.run_ready(&own, &format!("{sql}{set} {only}{anyone}"), values)
-            .during(|| "recording the checkpoint".to_owned())
+        for (column, text) in texts {
+            if let Some(text) = text {
+                values.push(text.into());
+                let _ = write!(set, ", {column} = ${}", values.len());
+            } else if column == "checkpoint" {
+                set.push_str(", checkpoint = NULL");
+            }
+        }
+        let times = [
+            ("updated_at", progress.checkpoint.is_some()),
+            ("last_error_at", progress.error.is_some()),
+        ];
+        for (column, _) in times.iter().filter(|(_, is_new)| *is_new) {
+            values.push(now.into());
+            let _ = write!(set, ", {column} = make_timestamp(${}::BIGINT)", values.len());
+        }
+        let before =
+            control.checkpoint.as_deref().map_or("checkpoint IS NULL".to_owned(), |text| {
+                values.push(text.into());
+                format!("checkpoint = ${}", values.len())
+            });
+        let anyone = if fault::planted("zombie-commits") { "true OR" } else { "" };
+        let sql = format!(
+            "UPDATE _rowtide.pipelines SET {set} \
+             WHERE pipeline = $1 AND ({anyone} (fencing_epoch = $2 AND {before}))"
+        );
+        self.run_prepared(&sql, &values).during(|| "recording the checkpoint".to_owned())
     }
 
     /// Folds the log into the file directly after definitions changed: replaying such changes

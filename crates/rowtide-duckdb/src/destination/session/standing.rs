@@ -1,32 +1,12 @@
 //! Tables as they stand: their columns, and appending to them.
 
-use arrow_schema::{FieldRef, Schema};
+use arrow_schema::Schema;
 use rowtide_core::{Error, Result, TablePlan};
 
 use crate::error::During;
-use crate::ffi::{Appender, Connection};
+use crate::ffi::Connection;
 use crate::quote::{TableRef, fold, join};
 use crate::types::column_type;
-
-/// An appender of rows with `schema` to `target`.
-pub(in crate::destination) fn appender(
-    connection: &Connection,
-    target: &TableRef,
-    schema: &Schema,
-) -> Result<Appender> {
-    let names = [&*target.catalog, &*target.schema, &*target.name];
-    let standing = columns(connection, target)?;
-    // An appender, unlike SQL, wants names in the very case that the table has them in.
-    let field = |field: &FieldRef| match column_like(&standing, field.name()) {
-        Some(column) => field.as_ref().clone().with_name(&column.name),
-        None => field.as_ref().clone(),
-    };
-    let schema = Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>());
-    let own = schema.fields().iter().map(|field| field.name());
-    let positional = standing.iter().map(|column| &column.name).eq(own);
-    Appender::new(connection, names, &schema, positional)
-        .during(|| format!("opening {target} for adding rows"))
-}
 
 /// A column that stands, with its type as the catalog spells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
