@@ -25,6 +25,55 @@ struct Incomplete {
     values: Vec<String>,
 }
 
+impl Incomplete {
+    /// The value of each of the target's columns: the staged one, or the one that stands in `t`.
+    fn completed(&self, target: &Target, patches: &Patches) -> Vec<String> {
+        let columns = target.columns.iter().zip(&self.values).enumerate();
+        let value = columns.map(|(index, (column, value))| {
+            let bit = patches.unchanged.iter().position(|(column, _)| *column == index);
+            let (name, kind) = (identifier(&column.name), &column.staging_type);
+            let missing = &self.missing;
+            match bit {
+                Some(bit) => format!(
+                    "CASE pg_catalog.get_bit({missing}, {bit}) WHEN 1 THEN t.{name}::{kind} \
+                     ELSE {value} END"
+                ),
+                None => value.clone(),
+            }
+        });
+        value.collect()
+    }
+}
+
+/// Whether [`patch`] will do: no row changes its key, and the target allows it.
+pub(super) fn can_patch(target: &Target, patches: &Patches) -> bool {
+    let keys = target.key.iter().map(|&at| patches.rows.column(at));
+    target.is_changed_in_place
+        && keys.eq(patches.base.columns())
+        && target.key.len() < target.columns.len()
+        && !fault::planted("missing-base-as-null")
+}
+
+/// Changes the rows that stand in the target to what `patches` make of them. A long value that is
+/// left as it is stays where it is stored.
+pub(super) async fn patch(
+    session: &mut Session,
+    (plan, target): (&TablePlan, &Target),
+    patches: &Patches,
+) -> Result<()> {
+    let staged = stage(session, target, patches).await?;
+    let columns = target.columns.iter().zip(staged.completed(target, patches)).enumerate();
+    let set = list(
+        columns
+            .filter(|(at, _)| !target.key.contains(at))
+            .map(|(_, (column, value))| format!("{} = {value}", identifier(&column.name))),
+    );
+    let (name, from, on) = (&target.name, &staged.from, target.same_key(0));
+    let update = format!("UPDATE {name} AS t SET {set} FROM {from} WHERE {on}");
+    let found = session.change(&format!("changing rows of {}", plan.target), &update).await?;
+    check_found(plan, patches, found)
+}
+
 /// Fills in what the log did not repeat, from the rows that stand in the target now. Returns a
 /// temporary table of complete rows.
 pub(super) async fn complete(
@@ -33,19 +82,7 @@ pub(super) async fn complete(
     patches: &Patches,
 ) -> Result<String> {
     let staged = stage(session, target, patches).await?;
-    let columns = target.columns.iter().zip(&staged.values).enumerate();
-    let values = list(columns.map(|(index, (column, value))| {
-        let bit = patches.unchanged.iter().position(|(column, _)| *column == index);
-        let (name, kind) = (identifier(&column.name), &column.staging_type);
-        let missing = &staged.missing;
-        match bit {
-            Some(bit) => format!(
-                "CASE pg_catalog.get_bit({missing}, {bit}) WHEN 1 THEN t.{name}::{kind} \
-                 ELSE {value} END"
-            ),
-            None => value.clone(),
-        }
-    }));
+    let values = list(staged.completed(target, patches).into_iter());
     let completed = session.empty_stage("completed", &target.columns).await?;
     let join = match fault::planted("missing-base-as-null") {
         true => "LEFT JOIN",
@@ -58,18 +95,21 @@ pub(super) async fn complete(
         target.same_key(0)
     );
     let found = session.change(&format!("completing rows of {}", plan.target), &complete).await?;
-    let wanted = patches.rows.num_rows() as u64;
-    if found != wanted {
-        return Err(Error::data(format!(
-            "table {}: {wanted} updates need values that only the destination has, but {found} \
-             rows stand there under their keys",
-            plan.target
-        ))
-        .with_hint(
-            "the table was changed by hand, or its copy is damaged: copy it again (resync)",
-        ));
-    }
+    check_found(plan, patches, found)?;
     Ok(completed)
+}
+
+fn check_found(plan: &TablePlan, patches: &Patches, found: u64) -> Result<()> {
+    let wanted = patches.rows.num_rows() as u64;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::data(format!(
+        "table {}: {wanted} updates need values that only the destination has, but {found} rows \
+         stand there under their keys",
+        plan.target
+    ))
+    .with_hint("the table was changed by hand, or its copy is damaged: copy it again (resync)"))
 }
 
 async fn stage(session: &mut Session, target: &Target, patches: &Patches) -> Result<Incomplete> {

@@ -3,13 +3,15 @@
 //! The rows under all keys go first, found by one join with the staged keys; then the new rows
 //! are copied straight into the target. So an epoch may be applied again without harm, and a swap
 //! of keys, or of values under a unique index of the user's, needs no care: constraints that are
-//! checked row by row hold at every step.
+//! checked row by row hold at every step. Only rows of which the log left long values out are
+//! changed where they stand, if their keys stay and nothing else is unique: what is not touched
+//! need not be read, compressed and stored again.
 
 use arrow_array::RecordBatch;
 use rowtide_core::{DeleteMode, Error, MergeWrite, Result, TablePlan, fault};
 
 use super::apply::{deleted_column, marks, metadata_of};
-use super::complete::complete;
+use super::complete::{can_patch, complete, patch};
 use super::session::Session;
 use super::stage::beside;
 use super::target::{Target, list};
@@ -25,9 +27,12 @@ pub(super) async fn apply(
     }
     let filled = |rows: &&RecordBatch| rows.num_rows() > 0;
     let patches = write.patches.as_ref().filter(|patches| patches.rows.num_rows() > 0);
+    let in_place = patches.filter(|patches| can_patch(target, patches));
     let completed = match patches {
-        Some(patches) => Some(complete(session, (plan, target), patches).await?),
-        None => None,
+        Some(patches) if in_place.is_none() => {
+            Some(complete(session, (plan, target), patches).await?)
+        }
+        _ => None,
     };
     let soft = plan.delete == DeleteMode::Soft;
     let deletes = write.deletes.as_ref().filter(filled);
@@ -36,12 +41,15 @@ pub(super) async fn apply(
     let mut gone: Vec<&RecordBatch> = Vec::new();
     gone.extend(deletes.filter(|_| !soft));
     gone.extend(upserts);
-    gone.extend(patches.map(|patches| &patches.rows));
+    gone.extend(patches.filter(|_| in_place.is_none()).map(|patches| &patches.rows));
     remove(session, (plan, target), &gone).await?;
     if let Some(deletes) = deletes.filter(|_| soft) {
         mark(session, (plan, target), deletes).await?;
     }
     fault::point("write.removed")?;
+    if let Some(patches) = in_place {
+        patch(session, (plan, target), patches).await?;
+    }
     if let Some(upserts) = upserts {
         session.append(plan, target, upserts).await?;
     }

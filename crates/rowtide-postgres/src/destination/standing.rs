@@ -21,6 +21,8 @@ pub(super) struct Standing {
     pub(super) primary_key: Option<(String, Vec<String>)>,
     /// A foreign key that changes other rows when one of these goes.
     pub(super) cascade: Option<String>,
+    /// Whether something besides the primary key allows only certain rows beside each other.
+    pub(super) is_constrained: bool,
 }
 
 /// What is asked of relations, with `$which` of them.
@@ -41,7 +43,9 @@ SELECT c.oid, c.relkind::text,
        (SELECT f.conname::text FROM pg_catalog.pg_constraint f
         WHERE f.contype = 'f' AND f.confrelid = c.oid AND f.confdeltype IN ('c', 'n', 'd')
         ORDER BY 1 LIMIT 1),
-       n.nspname::text, c.relname::text
+       n.nspname::text, c.relname::text,
+       EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid
+               AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
@@ -112,6 +116,7 @@ impl Standing {
             columns: names.into_iter().zip(types).collect(),
             primary_key: key.map(|name| (name, key_columns)),
             cascade: get(row, 6)?,
+            is_constrained: get(row, 9)?,
         })
     }
 

@@ -41,6 +41,9 @@ pub(super) struct Target {
     /// Whether the table's columns have exactly the types that rows are encoded for. Otherwise
     /// rows take the way over a stage, from which the server converts them.
     pub(super) is_direct: bool,
+    /// Whether a row may be changed where it stands. Not if something besides the key is unique:
+    /// then two rows that swap values would meet.
+    pub(super) is_changed_in_place: bool,
 }
 
 impl Target {
@@ -89,6 +92,7 @@ impl Target {
             equals: plan.source.key.iter().map(equality).collect(),
             columns,
             is_direct: true,
+            is_changed_in_place: false,
         }
     }
 
@@ -99,7 +103,10 @@ impl Target {
             kind == Some(&*column.sql_type) || kind == Some(&*column.staging_type)
         };
         let is_direct = self.columns.iter().all(exact);
-        (is_direct != self.is_direct).then(|| Self { is_direct, ..self.clone() })
+        let is_changed_in_place = !standing.is_constrained;
+        let is_known =
+            (is_direct, is_changed_in_place) == (self.is_direct, self.is_changed_in_place);
+        (!is_known).then(|| Self { is_direct, is_changed_in_place, ..self.clone() })
     }
 
     /// The key's columns.

@@ -128,6 +128,47 @@ pub(crate) async fn values_that_were_not_repeated_come_from_the_base(db: &Db<'_>
     assert_eq!(db.sql(ALL), "1:A:x 2:B:- 3:c:Z");
 }
 
+/// A long value beside the changed one is neither read nor stored again.
+pub(crate) async fn long_values_that_were_not_repeated_stay_where_they_are(db: &Db<'_>) {
+    let plan = items();
+    let mut writer = db.begin(&plan).await;
+    let long: String = (0_u64..12_500)
+        .map(|at| format!("{:08x}", (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32))
+        .collect();
+    let rows = [(1, Some("a"), Some(&*long)), (2, Some("b"), Some(&*long))];
+    writer.write(&plan, upserts(&plan, &rows)).await.unwrap();
+    commit_at(&mut writer, 1).await.unwrap();
+    let stored = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'items'";
+    let before = db.sql(stored);
+    assert!(before.parse::<u64>().unwrap() >= 200_000, "{before} bytes");
+    for position in 2..=4 {
+        let name = format!("name {position}");
+        let write = MergeWrite {
+            patches: Some(patches(&plan, &[(1, &name, 1), (2, &name, 2)])),
+            ..MergeWrite::default()
+        };
+        writer.write(&plan, TableWrite::Merge(write)).await.unwrap();
+        commit_at(&mut writer, position).await.unwrap();
+    }
+    assert_eq!(db.sql("SELECT string_agg(name, ' ') FROM items"), "name 4 name 4");
+    assert_eq!(db.sql("SELECT count(DISTINCT note), min(length(note)) FROM items"), "1|100000");
+    assert_eq!(db.sql(stored), before, "the long values were stored again");
+    // Something else is unique: values change places.
+    let write = |(one, two): (&str, &str)| {
+        TableWrite::Merge(MergeWrite {
+            patches: Some(patches(&plan, &[(1, one, 1), (2, two, 2)])),
+            ..MergeWrite::default()
+        })
+    };
+    writer.write(&plan, write(("a", "b"))).await.unwrap();
+    commit_at(&mut writer, 5).await.unwrap();
+    db.sql("CREATE UNIQUE INDEX ON items (name)");
+    writer.write(&plan, write(("b", "a"))).await.unwrap();
+    commit_at(&mut writer, 6).await.unwrap();
+    assert_eq!(db.sql("SELECT string_agg(name, ' ' ORDER BY id) FROM items"), "b a");
+    assert_eq!(db.sql("SELECT count(DISTINCT note), min(length(note)) FROM items"), "1|100000");
+}
+
 pub(crate) async fn a_lost_base_stops_the_table(db: &Db<'_>) {
     let plan = items();
     let mut writer = db.begin(&plan).await;

@@ -185,18 +185,21 @@ macro_rules! scenarios {
     };
 }
 
-/// Runs scenarios on one server.
-pub(crate) fn run(major: Major, extent: Extent) {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // What a server is told to do by default must not weaken what is promised.
-    let options = ServerOptions::for_major(major)
+/// What a server is told to do by default must not weaken what is promised.
+fn options(major: Major) -> ServerOptions {
+    ServerOptions::for_major(major)
         .with_setting("max_connections", "100")
         .with_setting("synchronous_commit", "off")
         .with_setting("max_replication_slots", "80")
         .with_setting("wal_writer_delay", "10s")
         .with_setting("default_transaction_isolation", "serializable")
-        .with_setting("default_transaction_read_only", "off");
-    let Some(server) = start_or_skip(&options) else { return };
+        .with_setting("default_transaction_read_only", "off")
+}
+
+/// Runs scenarios on one server.
+pub(crate) fn run(major: Major, extent: Extent) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(server) = start_or_skip(&options(major)) else { return };
     let mut failed: Vec<&str> = Vec::new();
     scenarios! { server, failed;
         load::a_copy_is_put_in_place_and_followed,
@@ -220,6 +223,7 @@ pub(crate) fn run(major: Major, extent: Extent) {
         writers::state_of_an_older_version_is_taken_over,
         lost::answers_to_commits_are_looked_for,
         merge::unique_values_change_places,
+        merge::long_values_that_were_not_repeated_stay_where_they_are,
         merge::values_that_were_not_repeated_come_from_the_base,
         merge::a_lost_base_stops_the_table,
         merge::soft_deletes_mark_and_removals_win,
