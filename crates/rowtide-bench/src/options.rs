@@ -85,7 +85,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) copy_rows: u64,
     /// Scale of the pgbench tables that are copied (100,000 rows each).
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 20)]
     pub(crate) copy_scale: u64,
     /// Inserts of the backlog; half as many updates and a tenth as many deletes follow.
     #[arg(long, default_value_t = 200_000)]

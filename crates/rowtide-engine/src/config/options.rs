@@ -317,7 +317,7 @@ pub const COPY: Section = Section {
     options: &[
         O::new("parallel_tables", Integer(1, 64), "2", "Tables copied at the same time."),
         O::new("lanes", Integer(1, 64), "2", "Connections per table that is being copied."),
-        O::new("batch_bytes", Size(64 << 10), "\"8MiB\"", "Bytes of one batch, per lane."),
+        O::new("batch_bytes", Size(64 << 10), "\"2MiB\"", "Bytes of one batch, per lane."),
     ],
 };
 
