@@ -99,14 +99,19 @@ fn measure(options: &Options) -> Result<()> {
     let (mut sections, mut failures) = (Vec::new(), Vec::new());
     for Measurement { number, name, title, measure } in chosen(&options.only)? {
         println!("measuring {number} ({name})");
-        let started = Instant::now();
-        let outcome = measure(options).unwrap_or_else(|error| {
+        let (started, stolen) = (Instant::now(), stopwatch::stolen_seconds());
+        let mut outcome = measure(options).unwrap_or_else(|error| {
             println!("{name} failed: {error}");
             failures.push(*name);
             let said = Line::said("failed", error.lines().next().unwrap_or_default());
             Outcome { lines: vec![said], ..Outcome::default() }
         });
-        println!("{name} took {:.0} s", started.elapsed().as_secs_f64());
+        let took = started.elapsed().as_secs_f64();
+        println!("{name} took {took:.0} s");
+        if let (Some(before), Some(after)) = (stolen, stopwatch::stolen_seconds()) {
+            let said = format!("{:.1} s of CPU in {took:.0} s", after - before);
+            outcome.lines.push(Line::said("meanwhile the host gave to others", said));
+        }
         sections.push(Section { name, title, outcome });
     }
     let page = write(&directory(options), &machine, &sections)?;

@@ -122,6 +122,19 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     Times::of(pid).map(|times| times.own)
 }
 
+/// The time that another machine on the same host had of this one's cores since it was started, in
+/// seconds; `None` where nobody counts it.
+pub(crate) fn stolen_seconds() -> Option<f64> {
+    stolen(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// The eighth number of the line of all cores, in the ticks of [`Times::of`].
+fn stolen(stat: &str) -> Option<f64> {
+    let all = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: f64 = all.split_whitespace().nth(7)?.parse().ok()?;
+    Some(ticks / 100.0)
+}
+
 /// The times of a process.
 struct Times {
     parent: u32,
@@ -144,5 +157,18 @@ impl Times {
             own: (ticks(11)? + ticks(12)?) / 100.0,
             children: (ticks(13)? + ticks(14)?) / 100.0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stolen_time_is_that_of_all_cores() {
+        let stat = "cpu  6980413 520881 3077659 2945457 37669 0 119531 34597 0 0\n\
+                    cpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(stolen(stat), Some(345.97));
+        assert_eq!(stolen("cpu  1 2 3\n"), None);
     }
 }
