@@ -51,9 +51,11 @@ impl Feed {
         *self.shared.offered() = Some(rows);
     }
 
-    /// Why the rows of the last execution came to no good end, if they did: what the statement says
-    /// of it is not the reason.
-    pub(crate) fn failure(&self) -> Option<Failure> {
+    /// Ends an execution that failed: lets go of rows that it did not begin to read, for whose
+    /// end somebody may wait. Returns why the rows came to no good end, if that was the reason, of
+    /// which the statement's own failure says nothing.
+    pub(crate) fn end(&self) -> Option<Failure> {
+        drop(self.shared.offered().take());
         self.shared.failure().take()
     }
 }

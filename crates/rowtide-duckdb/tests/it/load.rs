@@ -7,6 +7,7 @@ use rowtide_core::{
 };
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
@@ -93,6 +94,42 @@ async fn an_abandoned_copy_leaves_nothing() {
     writer.promote(&plan).await.unwrap();
     writer.commit(Progress::default()).await.unwrap();
     assert_eq!(place.rows(ALL).await, ["5|copied|∅"]);
+}
+
+/// Whoever hands rows over must learn that nobody takes them any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_whose_table_is_gone_ends() {
+    let (place, plan) = (place(), items());
+    let mut loaders = place.destination.load(PIPELINE, &plan, 1).await.unwrap();
+    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
+    let staging = place.rows(tables).await.remove(0);
+    place.destination.execute(&format!("DROP TABLE public.\"{staging}\"")).await.unwrap();
+    let mut loader = loaders.remove(0);
+    let handing_over = async {
+        for id in 0..100 {
+            loader.write(item_rows(&plan, &[(id, None, None)])).await?;
+        }
+        loader.finish().await
+    };
+    let handed = tokio::time::timeout(Duration::from_secs(60), handing_over).await;
+    let error = handed.expect("the lane ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_given_up_halfway_leaves_nothing() {
+    let (place, plan) = (place(), items());
+    let mut loaders = place.destination.load(PIPELINE, &plan, 1).await.unwrap();
+    let rows: Vec<Item<'_>> = (0..10_000).map(|id| (id, Some("given up"), None)).collect();
+    for _ in 0..5 {
+        loaders[0].write(item_rows(&plan, &rows)).await.unwrap();
+    }
+    drop(loaders);
+    load(&place, &plan, 1, 0..10).await;
+    let mut writer = place.begin(&plan).await;
+    writer.commit(Progress::default()).await.unwrap();
+    let counts = "SELECT name, count(*) FROM public.items GROUP BY name";
+    assert_eq!(place.rows(counts).await, ["copied|10"]);
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ fn fill(
         None => Some(Err(Failure::invalid("the copy was given up"))),
     })));
     let inserted = connection.execute(insert);
-    let inserted = inserted.map_err(|error| feed.failure().unwrap_or(error)).during(loading);
+    let inserted = inserted.map_err(|error| feed.end().unwrap_or(error)).during(loading);
     let committed = inserted.and_then(|_| {
         let long = end.try_recv().map_err(|_| Error::internal("rows ended without an end"))?;
         commit(connection, filling, long)

@@ -61,7 +61,7 @@ impl Session {
 
     /// What came of a statement that read a feed: where that failed, its failure.
     pub(super) fn settled<T>(&self, executed: ffi::Result<T>) -> ffi::Result<T> {
-        executed.map_err(|error| self.feeds.values().find_map(Feed::failure).unwrap_or(error))
+        executed.map_err(|error| self.feeds.values().filter_map(Feed::end).last().unwrap_or(error))
     }
 
     /// The name of a feed of `batches`.
