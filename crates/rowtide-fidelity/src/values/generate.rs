@@ -87,8 +87,18 @@ fn made(dice: &mut StdRng, depth: u32, prefix: &str, number: &mut u32) -> Made {
                 }
             };
             let (sql, setup) = (format!("{}[]", item.sql), item.setup.clone());
-            Made { sql, setup, text: item.text, sort: Sort::Array(Box::new(item)) }
+            // PostgreSQL has no arrays of arrays, but arrays of domains over arrays.
+            let text = item.text || is_array(&item);
+            Made { sql, setup, text, sort: Sort::Array(Box::new(item)) }
         }
+    }
+}
+
+fn is_array(made: &Made) -> bool {
+    match &made.sort {
+        Sort::Array(_) => true,
+        Sort::Domain(base) => is_array(base),
+        _ => false,
     }
 }
 
@@ -321,4 +331,17 @@ fn scalar(dice: &mut StdRng) -> Made {
         None => ("integer", SCALARS[2].1, false),
     };
     Made { sql: sql.to_owned(), setup: String::new(), sort: Sort::Scalar(random), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_of_arrays_are_read_by_their_text() {
+        // The thirteenth is an array of a domain over integer[].
+        let cases = cases(3_278_885_749_723_874_867, (13, 8));
+        assert_eq!(cases[12].name, "told_12");
+        assert!(cases.iter().any(|case| case.name.starts_with(BINARY)));
+    }
 }
