@@ -2,7 +2,7 @@
 //!
 //! The rows under all keys go first, found by one join with the staged keys; then the new rows
 //! are appended straight into the target. So an epoch may be applied again without harm, a swap
-//! of keys needs no care, and only keys (and incomplete rows) are ever stored twice.
+//! of keys needs no care, and only incomplete rows are ever stored twice.
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
