@@ -25,31 +25,28 @@ pub async fn a_huge_value(case: Case) {
     }
 }
 
-/// In how many writes of how many rows the large epoch comes, and how large each row is.
-const PIECES: i64 = 90;
-/// Pieces by which memory has come to what it is to stay at.
-const SETTLED: i64 = 30;
+/// How many rows one write brings, and how large each row is.
 const PIECE: i64 = 5_000;
 const ROW_BYTES: usize = 1_000;
+/// In how many writes the first epoch comes, of 150 MB: by its end, memory has come to what it
+/// is to stay at. What a destination needs to commit is part of that.
+const SETTLED: i64 = 30;
+/// In how many writes the epoch after it comes, of 400 MB.
+const LARGE: i64 = 80;
 
-/// How much the rest of the epoch, and its commit, may add to the memory that the first pieces
-/// needed. Keeping the rows would add 300 MB; what allocators and a page cache keep varies by
-/// a third of that.
-const GROWTH_BYTES: u64 = 176 << 20;
+/// How much the large epoch may add to the memory that the first one needed. Keeping its rows
+/// would add 400 MB; what allocators and a page cache keep varies by a
+/// quarter of that.
+const GROWTH_BYTES: u64 = 224 << 20;
 
-/// One transaction of 450 MB in many pieces: memory is bounded by the pieces.
+/// One transaction of 400 MB in many pieces: memory is bounded by the pieces.
 pub async fn an_epoch_larger_than_memory(case: Case) {
     let items = Table::items();
     case.subject.be_frugal();
     let mut writer = case.prepare(&[&items]).await;
-    insert(&mut writer, &items, 0..SETTLED).await;
+    many_rows(&mut writer, &items, 0..SETTLED, 1).await;
     let settled = peak_rss_bytes(std::process::id());
-    insert(&mut writer, &items, SETTLED..PIECES).await;
-    // Rows of the same epoch change again.
-    let mut log = Log::default();
-    log.commit((0..PIECE).map(|n| items.update(row![n * 7, "changed", SAME])));
-    apply(writer.as_mut(), &log.transactions).await.unwrap();
-    commit(&mut writer, 1).await.unwrap();
+    many_rows(&mut writer, &items, SETTLED..SETTLED + LARGE, 2).await;
     drop(writer);
     if let Some((settled, whole)) = settled.zip(peak_rss_bytes(std::process::id())) {
         let grown = whole.saturating_sub(settled);
@@ -63,20 +60,32 @@ pub async fn an_epoch_larger_than_memory(case: Case) {
     };
     let mut rows: Vec<(i64, String)> = rows.iter().map(parsed).collect();
     rows.sort_unstable();
-    assert!(rows.iter().map(|row| row.0).eq(0..PIECES * PIECE), "{} rows", rows.len());
+    assert!(rows.iter().map(|row| row.0).eq(0..(SETTLED + LARGE) * PIECE), "{} rows", rows.len());
     for (id, name) in rows {
-        let changed = id % 7 == 0 && id < PIECE * 7;
+        let of_its_epoch = if id < SETTLED * PIECE { id } else { id - SETTLED * PIECE };
+        let changed = of_its_epoch % 7 == 0 && of_its_epoch < PIECE * 7;
         assert_eq!(name, if changed { "changed" } else { "large" }, "{id}");
     }
 }
 
-async fn insert(writer: &mut Box<dyn Writer>, items: &Table, pieces: std::ops::Range<i64>) {
+/// One epoch that inserts these pieces, and changes some of its rows again.
+async fn many_rows(
+    writer: &mut Box<dyn Writer>,
+    items: &Table,
+    pieces: std::ops::Range<i64>,
+    number: usize,
+) {
+    let first = pieces.start * PIECE;
     for piece in pieces {
         let mut log = Log::default();
         let ids = piece * PIECE..(piece + 1) * PIECE;
         log.commit(ids.map(|id| items.insert(row![id, "large", text(id)])));
         apply(writer.as_mut(), &log.transactions).await.unwrap();
     }
+    let mut log = Log::default();
+    log.commit((0..PIECE).map(|n| items.update(row![first + n * 7, "changed", SAME])));
+    apply(writer.as_mut(), &log.transactions).await.unwrap();
+    commit(writer, number).await.unwrap();
 }
 
 fn text(id: i64) -> String {
