@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowtide_core::{Error, Result};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -185,10 +186,10 @@ impl Sql {
         &self,
         doing: &str,
         sql: &str,
-        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+        parameters: &[&dyn Parameter],
     ) -> Result<Vec<tokio_postgres::Row>> {
         let answer = async {
-            let answer = self.client.query(sql, parameters).await;
+            let answer = self.client.query_typed(sql, &declared(parameters)).await;
             answer.map_err(|error| from_driver(doing, error))
         };
         answered(self.limit, doing, answer).await
@@ -199,14 +200,51 @@ impl Sql {
         &self,
         doing: &str,
         sql: &str,
-        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+        parameters: &[&dyn Parameter],
     ) -> Result<tokio_postgres::Row> {
         let answer = async {
-            let answer = self.client.query_one(sql, parameters).await;
+            let answer = self.client.query_typed_one(sql, &declared(parameters)).await;
             answer.map_err(|error| from_driver(doing, error))
         };
         answered(self.limit, doing, answer).await
     }
+}
+
+/// A value of a statement's parameter, which says of what type it is. Where the client says so, a
+/// query is one round trip; the server's word for it would be another one before.
+pub(crate) trait Parameter: ToSql + Sync {
+    fn declared(&self) -> Type;
+}
+
+macro_rules! parameters {
+    ($($rust:ty => $sql:ident),* $(,)?) => {
+        $(impl Parameter for $rust {
+            fn declared(&self) -> Type {
+                Type::$sql
+            }
+        })*
+    };
+}
+
+parameters! {
+    bool => BOOL,
+    i32 => INT4,
+    i64 => INT8,
+    u32 => OID,
+    &str => TEXT,
+    String => TEXT,
+    &[u32] => OID_ARRAY,
+    Vec<u32> => OID_ARRAY,
+    Vec<i32> => INT4_ARRAY,
+    Option<&[u32]> => OID_ARRAY,
+    &[&str] => TEXT_ARRAY,
+    &[String] => TEXT_ARRAY,
+    Vec<&str> => TEXT_ARRAY,
+    Vec<String> => TEXT_ARRAY,
+}
+
+fn declared<'a>(parameters: &[&'a dyn Parameter]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    parameters.iter().map(|value| (*value as &(dyn ToSql + Sync), value.declared())).collect()
 }
 
 /// How long a server may take for what it does at once: a connection can fall silent without

@@ -95,7 +95,9 @@ impl Session {
         let link = Link::connect(&self.place, &self.pipeline).await?;
         let sql = "UPDATE _rowtide.pipelines SET checkpoint = coalesce($2, checkpoint) \
              WHERE pipeline = $1";
-        link.sql.rows("recording", sql, &[&&*self.pipeline, &checkpoint]).await.map(drop)
+        let values: [&(dyn ToSql + Sync); 2] = [&&*self.pipeline, &checkpoint];
+        let recorded = link.sql.client().query(sql, &values).await;
+        recorded.map(drop).map_err(|error| from_driver("recording", error))
     }
 
     /// Finds out whether the epoch was committed although nobody said so, and goes on with a new

@@ -142,6 +142,15 @@ impl Columns {
         Ok(columns.into_iter().flatten().collect())
     }
 
+    /// Makes room for as much as was taken last, which are these `columns`.
+    pub(super) fn expect(&mut self, columns: &[ArrayRef]) {
+        for (builder, &place) in self.builders.iter_mut().zip(&self.places) {
+            if let Some(column) = columns.get(place) {
+                builder.expect(column);
+            }
+        }
+    }
+
     /// Per text column of the table, the column it belongs to; both as places in the table.
     pub(super) fn texts(&self) -> impl Iterator<Item = (usize, usize)> {
         self.judge.texts.iter().map(|text| (text.place, self.places[text.of]))

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
 use arrow_array::builder::{
     ArrayBuilder, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
     FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
     Int64Builder, IntervalMonthDayNanoBuilder, StringBuilder, Time64MicrosecondBuilder,
     TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder,
 };
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+
+use arrow_schema::DataType;
 
 use super::list::ListColumn;
 use super::numeric::{self, Decimal};
@@ -325,6 +328,46 @@ impl ColumnBuilder {
             Storage::Timestamp(b, _) => b.len(),
             Storage::Interval(b) => b.len(),
             Storage::Uuid(b) | Storage::TimeTz(b) => b.len(),
+        }
+    }
+
+    /// Makes room for as much as `like` holds and a little more, in one piece: a column that grows
+    /// by itself moves its values again and again, into memory nobody has touched before.
+    pub(crate) fn expect(&mut self, like: &dyn Array) {
+        let rows = like.len() + like.len() / 16;
+        let bytes = || {
+            let bytes = match like.data_type() {
+                DataType::Utf8 => like.as_string::<i32>().values().len(),
+                _ => like.as_binary_opt::<i32>().map_or(0, |like| like.values().len()),
+            };
+            bytes + bytes / 16
+        };
+        match &mut self.storage {
+            Storage::Int16(b) => *b = Int16Builder::with_capacity(rows),
+            Storage::Int32(b) => *b = Int32Builder::with_capacity(rows),
+            Storage::Int64(b) => *b = Int64Builder::with_capacity(rows),
+            Storage::Float32(b) => *b = Float32Builder::with_capacity(rows),
+            Storage::Float64(b) => *b = Float64Builder::with_capacity(rows),
+            Storage::Date(b) => *b = Date32Builder::with_capacity(rows),
+            Storage::Uuid(b) => *b = FixedSizeBinaryBuilder::with_capacity(rows, 16),
+            Storage::Decimal(b, _) => {
+                let empty = Decimal128Builder::with_capacity(rows);
+                *b = empty.with_data_type(like.data_type().clone());
+            }
+            Storage::Timestamp(b, _) => {
+                let empty = TimestampMicrosecondBuilder::with_capacity(rows);
+                *b = empty.with_data_type(like.data_type().clone());
+            }
+            Storage::NumericText(b)
+            | Storage::Text(b)
+            | Storage::Jsonb(b)
+            | Storage::BitText(b)
+            | Storage::Opaque(b) => *b = StringBuilder::with_capacity(rows, bytes()),
+            Storage::Bytes(b) | Storage::Bit(b) => {
+                *b = BinaryBuilder::with_capacity(rows, bytes());
+            }
+            // Small, seldom, or made of others.
+            _ => {}
         }
     }
 

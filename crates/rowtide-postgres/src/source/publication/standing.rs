@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rowtide_core::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Sql, get};
+use crate::client::{Parameter, Sql, get};
 use crate::source::identity::Names;
 use crate::source::shape::{self, Shapes};
 
@@ -71,8 +71,7 @@ impl Standing {
              FROM pg_catalog.pg_publication p \
              WHERE p.pubname = $1::text::name OR p.pubname = $2::text::name \
                AND pg_catalog.obj_description(p.oid, 'pg_publication') = $3";
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&names.publication, &names.inserts, &names.mark()];
+        let parameters: [&dyn Parameter; 3] = [&names.publication, &names.inserts, &names.mark()];
         let mut has_schemas = false;
         for row in &sql.rows(doing, query, &parameters).await? {
             let version = Version { transaction: get(row, 2)?, settings: get(row, 3)? };
