@@ -11,6 +11,7 @@ use libduckdb_sys as sys;
 
 use super::failure::text_at;
 use super::feed::Feeds;
+use super::writeback::Writeback;
 use super::{Cell, Failure, Result, Statement, Value, c_string};
 
 /// An open database file. It is closed with the last value that uses it.
@@ -28,6 +29,7 @@ pub(crate) struct Database {
     feeds: Arc<Feeds>,
     /// How often definitions changed.
     defined: AtomicU64,
+    writeback: Option<Writeback>,
     on_close: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -39,8 +41,8 @@ unsafe impl Sync for Database {}
 impl Database {
     /// Opens the file at `path`, creating it unless `settings` say `access_mode = read_only`.
     pub(crate) fn open(path: &Path, memory: u64, settings: &[(&str, String)]) -> Result<Self> {
-        let path = path.to_str().ok_or_else(|| Failure::invalid("a path that is not UTF-8"))?;
-        let path = c_string(path)?;
+        let name = path.to_str().ok_or_else(|| Failure::invalid("a path that is not UTF-8"))?;
+        let name = c_string(name)?;
         let config = Config::new(settings)?;
         let mut database = ptr::null_mut();
         let mut error: *mut c_char = ptr::null_mut();
@@ -48,7 +50,7 @@ impl Database {
         // is copied and then freed once. On failure DuckDB leaves no database behind.
         unsafe {
             let state =
-                sys::duckdb_open_ext(path.as_ptr(), &raw mut database, config.0, &raw mut error);
+                sys::duckdb_open_ext(name.as_ptr(), &raw mut database, config.0, &raw mut error);
             if state == sys::DuckDBSuccess {
                 let opened = Self {
                     raw: database,
@@ -59,6 +61,7 @@ impl Database {
                     long: Mutex::default(),
                     feeds: Arc::default(),
                     defined: AtomicU64::default(),
+                    writeback: Some(Writeback::of(path)),
                     on_close: None,
                 };
                 opened.register_feeds()?;
@@ -96,6 +99,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // SAFETY: the handle is live, and not used again.
         unsafe { sys::duckdb_close(&raw mut self.raw) }
+        drop(self.writeback.take());
         if let Some(hook) = self.on_close.take() {
             hook();
         }
@@ -282,6 +286,12 @@ impl Connection {
     /// Waits until nobody else commits long rows; the bytes of those not yet folded into the file.
     pub(crate) fn long(&self) -> Long<'_> {
         self.0.database.long.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What begins to write to the disk what the file was given. Blocks, though seldom for long.
+    pub(crate) fn writeback(&self) -> impl FnOnce() + Send + 'static {
+        let database = Arc::clone(&self.0.database);
+        move || database.writeback.iter().for_each(Writeback::begin)
     }
 
     /// How much memory DuckDB may use, in bytes.

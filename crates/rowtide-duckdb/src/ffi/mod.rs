@@ -14,6 +14,7 @@ mod failure;
 mod feed;
 mod statement;
 mod stream;
+mod writeback;
 
 pub(crate) use connection::{Connection, Database, Long};
 pub(crate) use failure::{Class, Failure};

@@ -31,6 +31,10 @@ async fn child() {
     match part.as_str() {
         "hold" => {
             let writer = destination.open(PIPELINE).await.unwrap();
+            // Whoever opens and closes the file beside DuckDB loses the lock.
+            let mut loader = destination.load(PIPELINE, &items(), 1).await.unwrap().remove(0);
+            loader.write(item_rows(&items(), &[(1, Some("a"), None)])).await.unwrap();
+            loader.finish().await.unwrap();
             say("held");
             let _ = std::io::stdin().read(&mut [0]);
             drop(writer);

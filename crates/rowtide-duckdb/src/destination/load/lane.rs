@@ -25,6 +25,9 @@ const COMMIT_BYTES: usize = 512 << 20;
 /// How many bytes of long rows it holds at most.
 const LONG_COMMIT_BYTES: u64 = 64 << 20;
 
+/// After how many bytes of rows the disk is asked to begin writing.
+const WRITEBACK_BYTES: usize = 16 << 20;
+
 /// How many batches wait while DuckDB takes one in.
 const WAITING: usize = 1;
 
@@ -52,6 +55,8 @@ struct Filling {
     end: JoinHandle<Result<()>>,
     /// The bytes sent so far.
     bytes: usize,
+    /// From how many on writing is to begin again.
+    writeback_at: usize,
 }
 
 /// What a transaction is told. Where it is told nothing more, it is rolled back.
@@ -110,9 +115,13 @@ impl Lane {
             let (parts, received) = mpsc::channel(WAITING);
             let insert = self.insert.clone();
             let fill = move || fill(&connection, (&feed, &insert), received);
-            Filling { parts, end: tokio::task::spawn_blocking(fill), bytes: 0 }
+            Filling { parts, end: tokio::task::spawn_blocking(fill), bytes: 0, writeback_at: 0 }
         });
         filling.bytes += bytes;
+        if filling.bytes >= filling.writeback_at {
+            filling.writeback_at = filling.bytes + WRITEBACK_BYTES;
+            tokio::task::spawn_blocking(self.connection.writeback());
+        }
         match filling.parts.send(Part::Rows(rows)).await {
             Ok(()) => Ok(()),
             Err(_) => self.end().await,
@@ -128,7 +137,7 @@ impl Lane {
 
     /// Commits what was sent, if anything was.
     async fn end(&mut self) -> Result<()> {
-        let Some(Filling { parts, end, bytes }) = self.filling.take() else { return Ok(()) };
+        let Some(Filling { parts, end, bytes, .. }) = self.filling.take() else { return Ok(()) };
         // Where nobody takes this, the transaction failed before, which its end tells.
         let long = self.longest.map(|_| bytes as u64);
         let told = parts.send(Part::End { long }).await;
