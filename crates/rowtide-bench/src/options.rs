@@ -82,16 +82,16 @@ pub(crate) struct Options {
     #[arg(long, default_value = "")]
     pub(crate) parameters: String,
     /// Rows of the wide table that is copied; 4,000,000 are about 1 GB.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 500_000)]
     pub(crate) copy_rows: u64,
     /// Scale of the pgbench tables that are copied (100,000 rows each).
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 10)]
     pub(crate) copy_scale: u64,
     /// Inserts of the backlog; half as many updates and a tenth as many deletes follow.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 100_000)]
     pub(crate) drain_inserts: u64,
     /// pgbench transactions of the backlog.
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 20_000)]
     pub(crate) drain_pgbench: u64,
     /// Scale of the pgbench tables that are followed.
     #[arg(long, default_value_t = 2)]
@@ -112,13 +112,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 500)]
     pub(crate) outage_rate: u64,
     /// Rows of the wide table that is verified; several numbers, one after another.
-    #[arg(long, value_delimiter = ',', default_value = "1000000")]
+    #[arg(long, value_delimiter = ',', default_value = "500000")]
     pub(crate) verify_rows: Vec<u64>,
     /// Seconds for which idle pipelines are looked at.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 15)]
     pub(crate) idle_seconds: u64,
     /// Seconds of the steady load, and of the load under kills.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u64,
     /// Single-row transactions per second of the steady load; those after the first number for a
     /// third of the time.
