@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rowtide_core::{
     Destination, Error, ErrorKind, Finding, Pattern, PipelineState, Result, Severity, Source,
-    TableName,
+    TableName, TableSchema,
 };
 use rowtide_engine::config::Configuration;
 use rowtide_engine::{Environment, Monitor, Pipeline, Requests, RunMode, Settings, Summary};
@@ -116,34 +116,49 @@ async fn preflight(
 ) -> Result<()> {
     let settings = &configuration.settings;
     let mode_of = |table: &TableName| settings.mode_of(table);
-    let began = Instant::now();
-    let mut wait = settings.retry_initial;
-    let findings = loop {
-        match source.preflight(&settings.selection, &mode_of).await {
-            Ok(findings) => break findings,
-            Err(error) if error.kind().is_transient() => {
-                let left = settings.retry_startup.saturating_sub(began.elapsed());
-                let worked_before = worked_before(destination, &configuration.pipeline).await;
-                if left.is_zero() && !worked_before && !error.is_answered() {
-                    return Err(error);
-                }
-                tracing::warn!(error = %error.chain(), "the source is not available, trying again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(settings.retry_max);
-            }
-            Err(error) => return Err(error),
-        }
-    };
+    let asking = (configuration, destination);
+    let look = async || source.preflight(&settings.selection, &mode_of).await;
+    let findings = answered("the source", asking, look).await?;
     let known = remembered(configuration, destination).await?;
     refuse_unknown(&settings.resync, &known)?;
     refuse_errors(&findings, (settings, &known), output)?;
     match known.identity {
         None => {
-            let found = look_at_targets(configuration, (source, destination), &known).await?;
+            let discover = async || source.discover(&settings.selection).await;
+            let discovered = answered("the source", asking, discover).await?;
+            let look = async || look_at_targets(asking, &discovered, &known).await;
+            let found = answered("the destination", asking, look).await?;
             refuse_errors(&found, (settings, &known), output)?;
-            refuse_taken(configuration, source).await
+            let is_taken = async || refuse_taken(configuration, source).await;
+            answered("the source", asking, is_taken).await
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// What `ask` brings, asked again while `whom` cannot answer: for as long as a start may take, and
+/// without end if the pipeline worked before, or if it was the server who said that this will pass.
+async fn answered<T>(
+    whom: &str,
+    (configuration, destination): (&Configuration, &dyn Destination),
+    ask: impl AsyncFn() -> Result<T>,
+) -> Result<T> {
+    let settings = &configuration.settings;
+    let began = Instant::now();
+    let mut wait = settings.retry_initial;
+    loop {
+        let error = match ask().await {
+            Err(error) if error.kind().is_transient() => error,
+            answer => return answer,
+        };
+        let left = settings.retry_startup.saturating_sub(began.elapsed());
+        let worked_before = worked_before(destination, &configuration.pipeline).await;
+        if left.is_zero() && !worked_before && !error.is_answered() {
+            return Err(error);
+        }
+        tracing::warn!(error = %error.chain(), "{whom} is not available, trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(settings.retry_max);
     }
 }
 
@@ -178,14 +193,13 @@ async fn remembered(
 /// What the destination says of tables that a new pipeline would make there. Found only after the
 /// slot and the publication were made, it would leave these behind.
 async fn look_at_targets(
-    configuration: &Configuration,
-    (source, destination): (&dyn Source, &dyn Destination),
+    (configuration, destination): (&Configuration, &dyn Destination),
+    discovered: &[Arc<TableSchema>],
     known: &PipelineState,
 ) -> Result<Vec<Finding>> {
-    let discovered = source.discover(&configuration.settings.selection).await?;
     // What the destination cannot hold is left alone, and told of when the run begins.
     let (mut plans, _refused) =
-        configuration.plans(&discovered, known, destination.capabilities())?;
+        configuration.plans(discovered, known, destination.capabilities())?;
     // What a full load has copied, the next one replaces, whatever it looks like.
     plans.retain(|plan| known.table(&plan.source.name).is_none());
     destination.preflight(&plans).await
