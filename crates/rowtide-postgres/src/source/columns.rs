@@ -143,10 +143,10 @@ impl Columns {
     }
 
     /// Makes room for as much as was taken last, which are these `columns`.
-    pub(super) fn expect(&mut self, columns: &[ArrayRef]) {
+    pub(super) fn reserve_like(&mut self, columns: &[ArrayRef]) {
         for (builder, &place) in self.builders.iter_mut().zip(&self.places) {
             if let Some(column) = columns.get(place) {
-                builder.expect(column);
+                builder.reserve_like(column);
             }
         }
     }

@@ -21,6 +21,9 @@ use super::{Decoded, ValueError, bits, fixed, interval, number, temporal, unhex,
 use crate::options::Unrepresentable;
 use crate::types::{Kind, UTC, item_field};
 
+/// How many bytes of values room is made for at most: one huge value is no reason to expect more.
+const MOST_ROOM: usize = 4 << 20;
+
 /// Appends wire values of one type to an Arrow array.
 #[derive(Debug)]
 pub(crate) struct ColumnBuilder {
@@ -333,14 +336,14 @@ impl ColumnBuilder {
 
     /// Makes room for as much as `like` holds and a little more, in one piece: a column that grows
     /// by itself moves its values again and again, into memory nobody has touched before.
-    pub(crate) fn expect(&mut self, like: &dyn Array) {
+    pub(crate) fn reserve_like(&mut self, like: &dyn Array) {
         let rows = like.len() + like.len() / 16;
         let bytes = || {
             let bytes = match like.data_type() {
                 DataType::Utf8 => like.as_string::<i32>().values().len(),
                 _ => like.as_binary_opt::<i32>().map_or(0, |like| like.values().len()),
             };
-            bytes + bytes / 16
+            (bytes + bytes / 16).min(MOST_ROOM)
         };
         match &mut self.storage {
             Storage::Int16(b) => *b = Int16Builder::with_capacity(rows),

@@ -171,7 +171,7 @@ impl RowReader {
             return Ok(None);
         }
         let columns = self.columns.take(self.rows, &self.refused)?;
-        self.columns.expect(&columns);
+        self.columns.reserve_like(&columns);
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let schema = self.columns.table.arrow();
         let mut batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
