@@ -148,7 +148,9 @@ impl Arena {
     }
 
     /// Waits until `condition` is true in database `db` of `server`, which looks by itself: asking
-    /// it again and again would take CPU time from what is measured.
+    /// it again and again would take CPU time from what is measured. Each look is a transaction of
+    /// its own: one that lasted would keep the server from removing old versions of rows, and who
+    /// is waited for would have to pass by all of them.
     pub(crate) fn wait_in(&self, server: &PostgresServer, db: &str, condition: &str) -> Result<()> {
         let looks = LIMIT.as_millis() / LOOK.as_millis();
         let wait = format!(
@@ -157,6 +159,7 @@ impl Arena {
                  IF {condition} THEN RETURN; END IF;
                  PERFORM pg_sleep({});
                  PERFORM pg_stat_clear_snapshot();
+                 COMMIT;
                END LOOP;
                RAISE 'waited too long for: %', $condition${condition}$condition$;
              END $wait$",
