@@ -78,8 +78,8 @@ fn a_start_cut_anywhere_is_started_over() {
     let mut rng = StdRng::seed_from_u64(seed);
     for n in 0..CASES / 2 {
         // Each is a first start: publication, slot, identity, copies, hand-over.
-        let tag = b"DDDTZCG"[rng.random_range(0..7)];
-        let nth = if tag == b'G' { 1 } else { rng.random_range(1..=20) };
+        let tag = b"DDDTZCH"[rng.random_range(0..7)];
+        let nth = if tag == b'H' { 1 } else { rng.random_range(1..=20) };
         let what = format!("ROWTIDE_SEED={seed}: first start {n} cut at {}{nth}", char::from(tag));
         let rule = cut(Connections::All, Direction::ToClient, When::Message(tag, nth)).before();
         let rule = faulty.proxy.add(rule);
