@@ -61,7 +61,7 @@ impl Database {
                     long: Mutex::default(),
                     feeds: Arc::default(),
                     defined: AtomicU64::default(),
-                    writeback: Some(Writeback::of(path)),
+                    writeback: Writeback::of(path),
                     on_close: None,
                 };
                 opened.register_feeds()?;

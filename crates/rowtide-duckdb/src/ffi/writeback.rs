@@ -11,19 +11,18 @@ use std::path::Path;
 ///
 /// Closing any descriptor of a file gives up all locks that the process holds on it, DuckDB's
 /// among them. So this is made after the database was opened, and dropped after it was closed.
-pub(super) struct Writeback(Option<File>);
+pub(super) struct Writeback(File);
 
 impl Writeback {
     /// Of the file at `path`. Where it cannot be opened, writing begins when it must.
-    pub(super) fn of(path: &Path) -> Self {
-        Self(File::open(path).ok())
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        File::open(path).ok().map(Self)
     }
 
     /// Asks the system to begin writing what it holds of the file. Blocks while the disk's queue
     /// is full.
     pub(super) fn begin(&self) {
-        let Some(file) = &self.0 else { return };
-        begin(file);
+        begin(&self.0);
     }
 }
 

@@ -10,7 +10,6 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
-
 use arrow_schema::DataType;
 
 use super::list::ListColumn;

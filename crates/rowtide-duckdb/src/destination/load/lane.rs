@@ -115,7 +115,12 @@ impl Lane {
             let (parts, received) = mpsc::channel(WAITING);
             let insert = self.insert.clone();
             let fill = move || fill(&connection, (&feed, &insert), received);
-            Filling { parts, end: tokio::task::spawn_blocking(fill), bytes: 0, writeback_at: 0 }
+            Filling {
+                parts,
+                end: tokio::task::spawn_blocking(fill),
+                bytes: 0,
+                writeback_at: WRITEBACK_BYTES,
+            }
         });
         filling.bytes += bytes;
         if filling.bytes >= filling.writeback_at {
