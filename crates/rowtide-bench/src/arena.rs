@@ -39,7 +39,10 @@ impl Arena {
             .with_setting("synchronous_commit", "on")
             .with_setting("max_replication_slots", "100")
             .with_setting("max_wal_senders", "100")
-            .with_setting("max_worker_processes", "32");
+            .with_setting("max_worker_processes", "32")
+            // A subscription enabled within five seconds of another would wait for the rest of
+            // them, and its wait would count as its work.
+            .with_setting("wal_retrieve_retry_interval", "10ms");
         let start = || PostgresServer::start(&settings).map_err(|e| e.to_string());
         let warehouse = options.has(To::Postgres).then(start).transpose()?;
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
