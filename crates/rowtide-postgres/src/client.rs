@@ -63,7 +63,7 @@ pub(crate) async fn connect(options: &PostgresOptions, application: &str) -> Res
 
 /// Settings that older servers would refuse in the startup packet: a limit on transactions would
 /// end long copies.
-const PINNED_NEWER: &str = "SET transaction_timeout = 0";
+pub(crate) const PINNED_NEWER: &str = "SET transaction_timeout = 0";
 
 /// In a database that does not check encodings, the server would refuse to send what is not
 /// UTF-8, and with it everything that comes after. Sent as it is, one value is judged by itself.
@@ -82,7 +82,7 @@ where
 }
 
 /// Whether the server is 17 or newer.
-fn is_newer(version: Option<&str>) -> bool {
+pub(crate) fn is_newer(version: Option<&str>) -> bool {
     let digits = |version: &str| {
         let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
         version.get(..end).and_then(|digits| digits.parse::<u32>().ok())

@@ -57,8 +57,14 @@ fn hint_of(state: &str) -> Option<&'static str> {
     }
 }
 
-/// An error the server reported, in its own words but without DETAIL.
+/// Whether such a message quotes a value: all of the class do, but those about settings.
+fn quotes_a_value(state: &str) -> bool {
+    state.starts_with("22") && state != "22023"
+}
+
+/// An error the server reported, in its own words but without DETAIL and values.
 pub(crate) fn from_server(doing: &str, state: &str, message: &str, hint: Option<&str>) -> Error {
+    let message = if quotes_a_value(state) { "the server refuses a value" } else { message };
     let message = format!("{doing}: {message} (SQLSTATE {state})");
     let kind =
         if is_caught_in_a_drop(state, &message) { ErrorKind::Unavailable } else { kind_of(state) };
@@ -77,10 +83,6 @@ pub(crate) fn from_driver(doing: &str, error: tokio_postgres::Error) -> Error {
     if let Some(db) = error.as_db_error() {
         return match db.code().code() {
             state if state.starts_with("23") => violation(doing, db),
-            // Messages of this class quote the value, but for those about settings.
-            state if state.starts_with("22") && state != "22023" => {
-                Error::data(format!("{doing}: the server refuses a value (SQLSTATE {state})"))
-            }
             state => from_server(doing, state, db.message(), db.hint()),
         };
     }
@@ -175,6 +177,16 @@ mod tests {
         assert_eq!(kind_of("23505"), ErrorKind::Data);
         assert_eq!(kind_of("3D000"), ErrorKind::Config);
         assert_eq!(kind_of(""), ErrorKind::Config);
+    }
+
+    #[test]
+    fn values_are_not_quoted() {
+        let said = |state| {
+            let message = "invalid input syntax for type integer: \"4711\"";
+            from_server("copying t", state, message, None).to_string()
+        };
+        assert!(!said("22P02").contains("4711"), "{}", said("22P02"));
+        assert!(said("22023").contains("4711"), "settings are told");
     }
 
     #[test]

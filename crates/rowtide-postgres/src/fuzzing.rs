@@ -20,7 +20,7 @@ pub use wire::{framing, pgoutput, replication};
 /// The answers to a server's demands to prove who we are: none makes us send the password twice
 /// or believe a server that has not proven itself.
 pub fn authentication(bytes: &[u8]) {
-    crate::replication::fuzzing::authentication(bytes);
+    crate::wire::fuzzing::authentication(bytes);
 }
 
 /// The log's messages in sequence: segments may end anywhere without a change of what they hold.

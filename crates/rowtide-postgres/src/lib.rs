@@ -33,6 +33,7 @@ mod tls;
 mod types;
 mod value;
 mod view;
+mod wire;
 
 pub use destination::{OriginUse, PostgresDestination, PostgresDestinationOptions};
 pub use options::{

@@ -10,7 +10,7 @@ use super::Input;
 use crate::protocol::Malformed;
 use crate::protocol::pgoutput::{Cell, Message, Relation, TupleCells, read_tuple, streamed};
 use crate::protocol::replication::{Frame, StatusUpdate};
-use crate::replication::{FrameReader, server_error};
+use crate::wire::{FrameReader, server_error};
 
 /// Hands bytes out in pieces of these sizes, over and over.
 struct Pieces<'a> {

@@ -12,9 +12,9 @@ use rowtide_core::{Checkpoint, Partition, fault};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
 
-use super::connection::Writer;
 use crate::protocol::pgoutput::EPOCH_SHIFT;
 use crate::protocol::replication::StatusUpdate;
+use crate::wire::Writer;
 
 /// After a new durable checkpoint the server is told, but not more often than this.
 const PACE: Duration = Duration::from_millis(500);

@@ -50,6 +50,7 @@ use crate::client::{self, Sql};
 use crate::options::PostgresOptions;
 use crate::replication::ReplicationConnection;
 use crate::types::{SYSTEM, TypeMap};
+use crate::wire::{Connection, Purpose};
 use guard::Memory;
 use identity::Names;
 use policy::with_text_columns;
@@ -76,6 +77,7 @@ pub struct PostgresSource {
     /// The publications as they were when the pipeline was last attached.
     attached: Arc<Mutex<Option<Memory>>>,
     spare: Spare<Sql>,
+    spare_reading: Spare<Connection>,
     spare_replication: Spare<ReplicationConnection>,
 }
 
@@ -88,8 +90,17 @@ impl PostgresSource {
         let text_only = Arc::new(AtomicBool::new(false));
         let (stumbled, attached) = (Arc::default(), Arc::default());
         let (options, names) = (Arc::new(options), Arc::new(names));
-        let (spare, spare_replication) = Default::default();
-        Self { options, names, text_only, stumbled, attached, spare, spare_replication }
+        let (spare, spare_reading, spare_replication) = Default::default();
+        Self {
+            options,
+            names,
+            text_only,
+            stumbled,
+            attached,
+            spare,
+            spare_reading,
+            spare_replication,
+        }
     }
 
     /// The same source, reading for a destination with `capabilities`.
@@ -140,6 +151,17 @@ impl PostgresSource {
             return Ok(kept);
         }
         Sql::connect(&self.options, &self.names.application).await.map(Sql::answering)
+    }
+
+    /// The same for reading rows in bulk.
+    async fn reading(&self) -> Result<Connection> {
+        match self.spare_reading.take() {
+            Some(kept) => Ok(kept),
+            None => {
+                let application = &self.names.application;
+                Connection::connect(&self.options, application, Purpose::Sql).await
+            }
+        }
     }
 
     /// The same for the commands of replication.

@@ -9,16 +9,13 @@ pub(super) mod fuzzing;
 mod rows;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use futures::StreamExt;
 use rowtide_core::traits::{CopyExceptions, SnapshotPart, SnapshotRequest, TableSnapshot};
 use rowtide_core::{Error, Fence, Offset, Result, TableSchema, ValuePolicies, XidSnapshot, fault};
-use tokio_postgres::CopyOutStream;
 
 use super::PostgresSource;
 use super::identity::parse_lsn;
@@ -27,9 +24,9 @@ use super::slot::writers;
 use super::spare::Spare;
 use crate::catalog::{CatalogTable, load_tables, load_types};
 use crate::client::{Sql, get};
-use crate::error::from_driver;
 use crate::quote::{identifier, literal, table_name};
 use crate::types::TypeMap;
+use crate::wire::{Connection, Copied};
 pub(crate) use rows::RowReader;
 
 /// Tables smaller than this are read by one part.
@@ -65,21 +62,15 @@ pub(super) async fn open(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL {LOCK_TIMEOUT}; \
          LOCK TABLE {name} IN ACCESS SHARE MODE"
     );
-    sql.execute_in_time(&doing, &begin).await?;
-    // The statement has its snapshot before it looks at the end of the log.
-    let query = "SELECT pg_catalog.pg_current_snapshot()::text, \
-         pg_catalog.pg_current_wal_insert_lsn()::text, \
-         pg_catalog.pg_relation_size($1::oid), pg_catalog.current_setting('block_size')::int8";
-    let oid = u32::try_from(table.id).map_err(|_| Error::internal("a table's id is no oid"))?;
-    let row = sql.row(&doing, query, &[&oid]).await?;
-    let (xids, wal_end): (String, u64) = (get(&row, 0)?, parse_lsn(get(&row, 1)?)?);
-    // NULL of a table whose name is another one's by now, which is found out below.
-    let bytes = get::<Option<i64>>(&row, 2)?.unwrap_or(0);
-    let bytes = u64::try_from(bytes).unwrap_or(0);
-    let block = u64::try_from(get::<i64>(&row, 3)?).unwrap_or(8192).max(1);
+    let mut session = source.reading().await?;
+    session.rows_in_time(&doing, &begin).await?;
+    let seen = Seen::by(&mut session, table, &doing).await?;
+    // Nobody changes the table's definition any more.
     let locked = current(source, &sql, table).await?;
     check_columns(source, &sql, table, &locked).await?;
+    source.spare.keep(sql);
 
+    let Seen { bytes, block, .. } = seen;
     let split = fresh.heap && !partitioned && bytes >= SMALL;
     let lanes = if split { request.lanes.max(1) } else { 1 };
     let ranges = if split { ranges(bytes / block, lanes) } else { VecDeque::from([None]) };
@@ -87,15 +78,16 @@ pub(super) async fn open(
     let shared = Arc::new(Shared {
         table: Arc::clone(table),
         name,
+        doing,
         filter: locked.published.filter.clone(),
         ranges: Mutex::new(ranges),
         batch_bytes: request.batch_bytes.clamp(1, BATCH_BYTES),
         policies: source.value_policies(),
-        spare: source.spare.clone(),
+        spare: source.spare_reading.clone(),
     });
-    let parts = open_parts(source, (sql, shared), lanes).await?;
+    let parts = open_parts(source, (session, shared), lanes).await?;
     Ok(TableSnapshot {
-        fence: Fence::Xids(XidSnapshot::parse(&xids, Offset(wal_end))?),
+        fence: Fence::Xids(XidSnapshot::parse(&seen.xids, Offset(seen.wal_end))?),
         position,
         estimated_rows: locked.estimated_rows,
         estimated_bytes: (!partitioned).then_some(bytes),
@@ -103,21 +95,53 @@ pub(super) async fn open(
     })
 }
 
+/// What a session sees once it has its snapshot.
+struct Seen {
+    xids: String,
+    /// The end of the log, at or after the snapshot.
+    wal_end: u64,
+    /// The size of the table.
+    bytes: u64,
+    /// The size of a page.
+    block: u64,
+}
+
+impl Seen {
+    async fn by(session: &mut Connection, table: &TableSchema, doing: &str) -> Result<Self> {
+        // The statement has its snapshot before it looks at the end of the log.
+        let query = format!(
+            "SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn(), \
+             pg_catalog.pg_relation_size({}::oid), pg_catalog.current_setting('block_size')",
+            table.id
+        );
+        let rows = session.rows(doing, &query).await?;
+        let mut fields = rows.into_iter().flatten();
+        let mut field = || fields.next().flatten();
+        let nothing = || Error::internal(format!("{doing}: the server does not tell its snapshot"));
+        let xids = field().ok_or_else(nothing)?;
+        let wal_end = parse_lsn(&field().ok_or_else(nothing)?)?;
+        // NULL of a table whose name is another one's by now, which is found out later.
+        let mut number = || field().and_then(|number| number.parse().ok());
+        let bytes = number().unwrap_or(0);
+        let block = number().unwrap_or(8192).max(1);
+        Ok(Self { xids, wal_end, bytes, block })
+    }
+}
+
 /// The session that has the snapshot, and as many others as are missing, as parts.
 async fn open_parts(
     source: &PostgresSource,
-    (sql, shared): (Sql, Arc<Shared>),
+    (mut session, shared): (Connection, Arc<Shared>),
     lanes: usize,
 ) -> Result<Vec<Part>> {
     if lanes <= 1 {
-        return Ok(vec![Part::of(sql, shared)]);
+        return Ok(vec![Part::of(session, shared)]);
     }
-    let doing = format!("copying {}", shared.table.name);
-    let query = "SELECT pg_catalog.pg_export_snapshot()";
-    let exported: String = get(&sql.row(&doing, query, &[]).await?, 0)?;
+    let rows = session.rows(&shared.doing, "SELECT pg_catalog.pg_export_snapshot()").await?;
+    let exported = rows.into_iter().flatten().flatten().next().unwrap_or_default();
     let opening = (1..lanes).map(|_| Part::open(source, Arc::clone(&shared), &exported));
     let others = futures::future::try_join_all(opening).await?;
-    Ok(std::iter::once(Part::of(sql, shared)).chain(others).collect())
+    Ok(std::iter::once(Part::of(session, shared)).chain(others).collect())
 }
 
 /// Waits until every transaction that runs now has ended.
@@ -211,13 +235,15 @@ struct Shared {
     table: Arc<TableSchema>,
     /// Quoted, with ONLY where it belongs.
     name: String,
+    /// What is done, for errors.
+    doing: String,
     /// The condition that copied rows fulfil.
     filter: Option<String>,
     ranges: Mutex<VecDeque<Range>>,
     batch_bytes: usize,
     policies: ValuePolicies,
     /// Takes the sessions that are done.
-    spare: Spare<Sql>,
+    spare: Spare<Connection>,
 }
 
 impl Shared {
@@ -241,15 +267,16 @@ impl Shared {
 /// One lane.
 struct Part {
     /// In a transaction that keeps the snapshot and the lock, until all is read.
-    sql: Option<Sql>,
+    session: Option<Connection>,
     shared: Arc<Shared>,
     rows: RowReader,
-    copy: Option<Pin<Box<CopyOutStream>>>,
+    /// A range is being read.
+    copying: bool,
 }
 
 impl Part {
     async fn open(source: &PostgresSource, shared: Arc<Shared>, exported: &str) -> Result<Self> {
-        let sql = source.sql().await?;
+        let mut session = source.reading().await?;
         // Never wait for this lock: who waits for the first one's would be waited for here, and
         // the server cannot see that the two connections belong together. The copy starts again.
         let begin = format!(
@@ -258,23 +285,19 @@ impl Part {
             literal(exported),
             shared.name
         );
-        sql.execute(&format!("copying {}", shared.table.name), &begin).await?;
-        Ok(Self::of(sql, shared))
+        session.rows(&shared.doing, &begin).await?;
+        Ok(Self::of(session, shared))
     }
 
     /// The part that reads on a session with the snapshot and the lock.
-    fn of(sql: Sql, shared: Arc<Shared>) -> Self {
+    fn of(session: Connection, shared: Arc<Shared>) -> Self {
         let rows = RowReader::new(&shared.table, &shared.policies);
-        Self { sql: Some(sql), shared, rows, copy: None }
-    }
-
-    fn doing(&self) -> String {
-        format!("copying {}", self.shared.table.name)
+        Self { session: Some(session), shared, rows, copying: false }
     }
 
     /// Begins the next range; false when none is left.
     async fn begin(&mut self) -> Result<bool> {
-        let Some(sql) = &self.sql else { return Ok(false) };
+        let Some(session) = &mut self.session else { return Ok(false) };
         let Some(range) = self.shared.next_range() else { return Ok(false) };
         let condition = self.shared.condition(range);
         let columns = self.shared.table.columns.iter();
@@ -286,17 +309,17 @@ impl Part {
             self.shared.name,
             if self.rows.binary { "binary" } else { "text" }
         );
-        let copy = sql.client().copy_out(&statement).await;
-        self.copy = Some(Box::pin(copy.map_err(|error| from_driver(&self.doing(), error))?));
+        session.copy_out(&self.shared.doing, &statement).await?;
+        self.copying = true;
         self.rows.begin();
         Ok(true)
     }
 
     /// Everything is read: another copy may have the session.
     async fn end(&mut self) {
-        let Some(sql) = self.sql.take() else { return };
-        if sql.execute(&self.doing(), "COMMIT").await.is_ok() {
-            self.shared.spare.keep(sql);
+        let Some(mut session) = self.session.take() else { return };
+        if session.rows(&self.shared.doing, "COMMIT").await.is_ok() {
+            self.shared.spare.keep(session);
         }
     }
 }
@@ -305,20 +328,20 @@ impl Part {
 impl SnapshotPart for Part {
     async fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
         loop {
-            if self.copy.is_none() && !self.begin().await? {
+            if !self.copying && !self.begin().await? {
                 self.end().await;
                 return self.rows.take();
             }
-            let Some(copy) = &mut self.copy else { continue };
-            match copy.next().await {
-                Some(Ok(message)) => {
-                    self.rows.row(&message)?;
+            let Some(session) = &mut self.session else { continue };
+            match session.copied(&self.shared.doing)? {
+                Copied::Row(row) => {
+                    self.rows.row(row)?;
                     if self.rows.held >= self.shared.batch_bytes {
                         return self.rows.take();
                     }
                 }
-                Some(Err(error)) => return Err(from_driver(&self.doing(), error)),
-                None => self.copy = None,
+                Copied::Wait => session.fill(&self.shared.doing).await?,
+                Copied::End => self.copying = false,
             }
         }
     }

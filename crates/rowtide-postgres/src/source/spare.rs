@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::client::Sql;
 use crate::replication::ReplicationConnection;
+use crate::wire::Connection;
 
 /// How long one is kept that nobody takes.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -52,6 +53,12 @@ pub(crate) trait Ends {
 impl Ends for Sql {
     fn has_ended(&mut self) -> bool {
         self.client().is_closed()
+    }
+}
+
+impl Ends for Connection {
+    fn has_ended(&mut self) -> bool {
+        self.says_something()
     }
 }
 

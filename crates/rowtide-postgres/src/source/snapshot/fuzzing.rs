@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use bytes::Bytes;
 use rowtide_core::{Identity, Result, TableName, TableSchema};
 
 use super::RowReader;
@@ -55,7 +54,7 @@ fn read(binary: bool, messages: Vec<Vec<u8>>) -> Result<Option<RecordBatch>> {
     let mut rows = RowReader::new(&table(binary), &Unrepresentable::Fail.into());
     rows.begin();
     for message in messages {
-        rows.row(&Bytes::from(message))?;
+        rows.row(&message)?;
     }
     Ok(rows.take()?.map(|(batch, _)| batch))
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_select::filter::filter_record_batch;
-use bytes::Bytes;
 use rowtide_core::traits::CopyExceptions;
 use rowtide_core::{Error, Op, Result, TableSchema, ValuePolicies};
 
@@ -65,7 +64,7 @@ impl RowReader {
     }
 
     #[inline]
-    pub(crate) fn row(&mut self, message: &Bytes) -> Result<()> {
+    pub(crate) fn row(&mut self, message: &[u8]) -> Result<()> {
         let read = if self.binary { self.binary_row(message)? } else { self.text_row(message)? };
         if read {
             let judged = self.columns.end_row();

@@ -16,12 +16,13 @@ use crate::client::{Sql, get};
 use crate::protocol::Malformed;
 use crate::protocol::pgoutput::Relation;
 use crate::protocol::replication::Frame;
-use crate::replication::{FrameReader, Progress};
+use crate::replication::Progress;
 use crate::source::PostgresSource;
 use crate::source::assemble::{Assembler, Step};
 use crate::source::ddl_events::Told;
 use crate::source::decoder::{Decoder, Event};
 use crate::source::schema_change::{View, compare};
+use crate::wire::FrameReader;
 
 /// An idle log's progress is handed over (and so committed) at most this often.
 const IDLE: Duration = Duration::from_secs(5);
@@ -138,8 +139,7 @@ impl<R: tokio::io::AsyncRead + Unpin + Send> Reader<R> {
                     b'd' => self.payload(&body).await?,
                     b'E' => {
                         let doing = "reading the log";
-                        let error =
-                            crate::replication::server_error(doing, self.frames.bytes(&body));
+                        let error = crate::wire::server_error(doing, self.frames.bytes(&body));
                         return Err(lost(error, &self.slot));
                     }
                     b'c' | b'C' | b'Z' => {
