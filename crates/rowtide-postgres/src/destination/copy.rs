@@ -11,11 +11,15 @@ use tokio_postgres::{Client, CopyInSink, Statement};
 use crate::encode::RowEncoder;
 use crate::error::from_driver;
 
-/// What is sent at once.
-const CHUNK: usize = 1 << 20;
+/// What is sent at once: little enough to be written, sent and written again within the
+/// processor's cache.
+const CHUNK: usize = 256 << 10;
 
 /// About how many bytes of rows are encoded between two looks at how much there is.
 const STEP: usize = 128 << 10;
+
+/// What the buffer holds, as a rule: rows can be longer as text than they were in memory.
+const ROOM: usize = CHUNK + 2 * STEP;
 
 /// `COPY` into `table`, whose `columns` (quoted; empty for all of them) the encoder writes.
 pub(super) fn statement(table: &str, columns: &str, encoder: &RowEncoder) -> String {
@@ -41,7 +45,7 @@ impl CopyIn {
         (encoder, doing): (&RowEncoder, &str),
     ) -> Result<Self> {
         let sink = client.copy_in(statement).await.map_err(|error| from_driver(doing, error))?;
-        let mut buffer = BytesMut::with_capacity(STEP);
+        let mut buffer = BytesMut::with_capacity(ROOM);
         encoder.begin(&mut buffer);
         Ok(Self { sink: Box::pin(sink), buffer, sent: 0, doing: doing.to_owned() })
     }
@@ -71,7 +75,11 @@ impl CopyIn {
         let chunk = self.buffer.split().freeze();
         self.sent += chunk.len();
         let sent = self.sink.send(chunk).await;
-        sent.map_err(|error| from_driver(&self.doing, error))
+        sent.map_err(|error| from_driver(&self.doing, error))?;
+        // In one piece, and where the last chunk was if that is sent: a buffer that grows by
+        // itself moves what it holds into memory that was never touched.
+        self.buffer.reserve(ROOM);
+        Ok(())
     }
 
     /// Ends the copy; returns how many rows the server took.

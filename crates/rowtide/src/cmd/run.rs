@@ -116,7 +116,8 @@ async fn preflight(
 ) -> Result<()> {
     let settings = &configuration.settings;
     let mode_of = |table: &TableName| settings.mode_of(table);
-    let asking = (configuration, destination);
+    let worked_before = async || worked_before(destination, &configuration.pipeline).await;
+    let asking = (settings, &worked_before);
     let look = async || source.preflight(&settings.selection, &mode_of).await;
     let findings = answered("the source", asking, look).await?;
     let known = remembered(configuration, destination).await?;
@@ -126,7 +127,8 @@ async fn preflight(
         None => {
             let discover = async || source.discover(&settings.selection).await;
             let discovered = answered("the source", asking, discover).await?;
-            let look = async || look_at_targets(asking, &discovered, &known).await;
+            let ends = (configuration, destination);
+            let look = async || look_at_targets(ends, &discovered, &known).await;
             let found = answered("the destination", asking, look).await?;
             refuse_errors(&found, (settings, &known), output)?;
             let is_taken = async || refuse_taken(configuration, source).await;
@@ -137,13 +139,12 @@ async fn preflight(
 }
 
 /// What `ask` brings, asked again while `whom` cannot answer: for as long as a start may take, and
-/// without end if the pipeline worked before, or if it was the server who said that this will pass.
+/// without end if that is `endless`, or if it was the server who said that this will pass.
 async fn answered<T>(
     whom: &str,
-    (configuration, destination): (&Configuration, &dyn Destination),
+    (settings, endless): (&Settings, impl AsyncFn() -> bool),
     ask: impl AsyncFn() -> Result<T>,
 ) -> Result<T> {
-    let settings = &configuration.settings;
     let began = Instant::now();
     let mut wait = settings.retry_initial;
     loop {
@@ -151,9 +152,8 @@ async fn answered<T>(
             Err(error) if error.kind().is_transient() => error,
             answer => return answer,
         };
-        let left = settings.retry_startup.saturating_sub(began.elapsed());
-        let worked_before = worked_before(destination, &configuration.pipeline).await;
-        if left.is_zero() && !worked_before && !error.is_answered() {
+        let late = began.elapsed() >= settings.retry_startup;
+        if late && !error.is_answered() && !endless().await {
             return Err(error);
         }
         tracing::warn!(error = %error.chain(), "{whom} is not available, trying again");
@@ -168,26 +168,14 @@ async fn remembered(
     configuration: &Configuration,
     destination: &dyn Destination,
 ) -> Result<PipelineState> {
-    let settings = &configuration.settings;
-    let began = Instant::now();
-    let mut wait = settings.retry_initial;
-    loop {
+    let look = async || {
         let peeked = tokio::time::timeout(LOOK, destination.peek(&configuration.pipeline)).await;
         let late = || Error::unavailable("the destination did not tell what it remembers");
-        match peeked.unwrap_or_else(|_| Err(late())) {
-            Ok(state) => return Ok(state.unwrap_or_default()),
-            Err(error) if !error.kind().is_transient() => return Err(error),
-            Err(error) if !error.is_answered() && began.elapsed() >= settings.retry_startup => {
-                return Err(error);
-            }
-            Err(error) => {
-                let error = error.chain();
-                tracing::warn!(%error, "retrying: the destination is not available");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(settings.retry_max);
-            }
-        }
-    }
+        peeked.unwrap_or_else(|_| Err(late()))
+    };
+    let unknown = async || false;
+    let state = answered("the destination", (&configuration.settings, unknown), look).await?;
+    Ok(state.unwrap_or_default())
 }
 
 /// What the destination says of tables that a new pipeline would make there. Found only after the
