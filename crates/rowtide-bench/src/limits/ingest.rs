@@ -50,8 +50,12 @@ impl Ingest {
     /// Makes the tables; what is measured ends with the file closed.
     pub(crate) fn run(&self) -> Result<Taken> {
         let file = Duckdb::open(&self.into)?;
-        // As a program does that copies: rows have no order of their own.
-        file.execute("SET preserve_insertion_order = false; CREATE SCHEMA IF NOT EXISTS public")?;
+        // As a program does that copies: rows have no order of their own. And in Arrow each value
+        // has the form that DuckDB takes as it is: UUIDs as text would be parsed, JSON checked.
+        file.execute(
+            "SET preserve_insertion_order = false; SET arrow_lossless_conversion = true;
+             CREATE SCHEMA IF NOT EXISTS public",
+        )?;
         let mut loaded = Vec::new();
         for table in &self.tables {
             let rows = format!("read_parquet('{}')", Self::parquet(&self.from, table).display());

@@ -231,8 +231,8 @@ fn text_row(body: &[u8]) -> Result<TextRow> {
 #[cfg(test)]
 mod tests {
     use rowtide_core::ErrorKind;
-    use rowtide_sandbox::{Major, ServerOptions};
     use rowtide_sandbox::testing::start_or_skip;
+    use rowtide_sandbox::{Major, ServerOptions};
 
     use super::*;
 
