@@ -8,7 +8,10 @@ use rowtide_testkit::{Result, RowtideCommand};
 
 use crate::stopwatch::cpu_seconds;
 
-/// Time between two looks.
+/// Time between the first two looks: a run can be over within a tenth of a second.
+const FIRST: Duration = Duration::from_millis(5);
+
+/// Time between two looks at what goes on for longer.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// The most points of a curve of throughput.
@@ -39,11 +42,13 @@ impl Sampler {
         let thread = std::thread::spawn(move || {
             let began = Instant::now();
             let mut samples = Vec::new();
+            let mut pause = FIRST;
             while let Some((rss_bytes, cpu)) = look(pid) {
                 samples.push(Sample { at: began.elapsed().as_secs_f64(), rss_bytes, cpu });
-                if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
+                pause = (pause * 2).min(EVERY);
             }
             samples
         });

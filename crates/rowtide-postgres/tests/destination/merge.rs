@@ -263,6 +263,12 @@ pub(crate) async fn a_large_epoch_is_no_loop(db: &Db<'_>) {
         db.sql("SELECT pg_stat_clear_snapshot()");
         scans()
     };
+    // Those of the large epochs first, or they would come while the small ones are counted.
+    let sent = format!(
+        "SELECT n_tup_ins + n_tup_upd >= {} FROM pg_stat_user_tables WHERE relname = 'items'",
+        2 * ROWS
+    );
+    db.wait_until("the statistics of the large epochs", &sent, "t").await;
     let before = scanned().await;
     for position in 3..=6 {
         let id = i64::try_from(position).unwrap();
