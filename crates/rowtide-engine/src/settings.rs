@@ -149,7 +149,7 @@ impl Default for VerifySettings {
 
 impl Settings {
     /// Default of [`Settings::buffer_bytes`].
-    pub const BUFFER_BYTES: usize = 12 << 20;
+    pub const BUFFER_BYTES: usize = 8 << 20;
     /// Default of [`Settings::copy_batch_bytes`].
     pub const COPY_BATCH_BYTES: usize = 2 << 20;
     /// Default of [`Settings::parallel_tables`].

@@ -330,7 +330,7 @@ pub const STREAM: Section = Section {
         O::new(
             "buffer_bytes",
             Size(64 << 10),
-            "\"12MiB\"",
+            "\"8MiB\"",
             "Decoded changes that may wait for the destination, per stage. This bounds memory \
              whatever the size of a transaction.",
         ),

@@ -248,7 +248,7 @@ fn secrets_are_shown_nowhere() {
     let shown = Draft::parse(&text).show(CONNECTORS, substitution()).unwrap();
     assert!(!shown.contains("s3cret") && !shown.contains("pa55"), "{shown}");
     assert!(shown.contains("postgres://u:***@h/shop"), "{shown}");
-    assert!(shown.contains("buffer_bytes = \"12MiB\"  # default"), "{shown}");
+    assert!(shown.contains("buffer_bytes = \"8MiB\"  # default"), "{shown}");
     assert!(toml::from_str::<toml::Table>(&shown).is_ok(), "{shown}");
 }
 
