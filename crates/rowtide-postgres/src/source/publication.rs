@@ -180,9 +180,11 @@ pub(super) async fn change(
 ) -> Result<()> {
     let all = format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {statements} COMMIT");
     let Err(error) = sql.execute_in_time(doing, &all).await else { return Ok(()) };
-    // A table that was dropped or renamed since it was looked up, or is published already.
-    let moved = ["(SQLSTATE 42P01)", "(SQLSTATE 42704)", "(SQLSTATE 42710)", "(SQLSTATE 3F000)"];
-    if moved.iter().any(|code| error.message().contains(code)) {
+    // A table that was dropped or renamed since it was looked up, or is published already; or the
+    // last statement of a run that was killed, which the server finished in the same moment.
+    let moved =
+        ["42P01", "42704", "42710", "3F000", "23505"].map(|code| format!("(SQLSTATE {code})"));
+    if moved.iter().any(|code| error.message().contains(code.as_str())) {
         sql.execute(doing, "ROLLBACK").await?;
         return Err(Error::unavailable(error.message())
             .answered()
@@ -237,4 +239,41 @@ fn create_one(
 pub(super) fn member(table: &TableSchema, roots: &BTreeSet<u64>) -> String {
     let only = if roots.contains(&table.id) { "" } else { "ONLY " };
     format!("{only}{}", table_name(&table.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rowtide_core::ErrorKind;
+    use rowtide_sandbox::ServerOptions;
+    use rowtide_sandbox::testing::start_or_skip;
+
+    use super::*;
+    use crate::options::PostgresOptions;
+
+    /// A run that was killed may have left a session behind that is about to commit.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_another_session_makes_in_the_same_moment_is_looked_up_again() {
+        let Some(server) = start_or_skip(&ServerOptions::default()) else { return };
+        let options = PostgresOptions::from_url(&server.url("postgres"), &|_| None).unwrap();
+        let former = Sql::connect(&options, "former").await.unwrap();
+        let create = "CREATE PUBLICATION p; ";
+        former.execute("making", &format!("BEGIN; {create}")).await.unwrap();
+        let sql = Sql::connect(&options, "later").await.unwrap();
+        let later = sql.clone();
+        let changing =
+            tokio::spawn(async move { change(&later, "making", create, [].into_iter()).await });
+        let waits = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE application_name = 'later' AND wait_event_type = 'Lock'";
+        let began = Instant::now();
+        while server.psql("postgres", waits).unwrap().trim() != "1" {
+            assert!(began.elapsed() < Duration::from_secs(60), "nobody waits");
+        }
+        former.execute("making", "COMMIT").await.unwrap();
+        let error = changing.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.is_answered());
+        sql.rows("asking", "SELECT 1", &[]).await.unwrap();
+    }
 }

@@ -156,7 +156,7 @@ async fn answered<T>(
         if late && !error.is_answered() && !endless().await {
             return Err(error);
         }
-        tracing::warn!(error = %error.chain(), "{whom} is not available, trying again");
+        tracing::warn!(error = %error.chain(), "retrying: {whom} is not available");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(settings.retry_max);
     }
