@@ -1,11 +1,12 @@
 //! Getting in, and not getting in.
 
+use arrow_array::RecordBatch;
 use rowtide_core::{ErrorKind, Source, TableSelection};
 use rowtide_postgres::{PostgresOptions, PostgresSource, Secret, SslMode};
 use rowtide_sandbox::testing::start_or_skip;
 use rowtide_sandbox::{Major, ServerOptions};
 
-use crate::follower::Follower;
+use crate::follower::{Follower, copy};
 use crate::harness::{Db, attach, discover, in_time};
 
 async fn refused(source: &PostgresSource) -> rowtide_core::Error {
@@ -86,6 +87,17 @@ pub(crate) fn tls_and_scram(major: Major) {
             let encrypted = "select count(*) from pg_stat_ssl s join pg_stat_replication r using (pid) \
                  where s.ssl";
             assert_eq!(server.psql("postgres", encrypted).unwrap(), "1");
+            // 24 MB, in lanes whose connections are of our own making, as the log's is.
+            server
+                .psql(
+                    "postgres",
+                    "drop table if exists large; create table large (id int primary key, v text); \
+                     insert into large select i, repeat('x', 1000) from generate_series(1, 24000) i",
+                )
+                .unwrap();
+            let large = discover(&source, &["large"]).await;
+            let (_, batches) = copy(&source, &large[0], 2).await.unwrap();
+            assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 24_000);
             follower.stream.close().await.unwrap();
             source.operations().release().await.unwrap();
         }
